@@ -1,0 +1,1 @@
+"""The {{ cookiecutter.__project_slug }} plugin for {{ cookiecutter.host }}."""

@@ -1,0 +1,1 @@
+"""The migration tree of the {{ cookiecutter.__project_slug }} plugin."""

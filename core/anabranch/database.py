@@ -1,0 +1,240 @@
+"""One database: how to reach it, what to call it without a secret, how to set it up for a run."""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from anabranch.errors import ConfigurationError, UnreachableError, UsageError
+
+SUPPORTED = ("sqlite", "postgresql")
+
+_SECRET_KEYS = re.compile(r"pass|secret|token|key", re.IGNORECASE)
+_AUTHORITY = re.compile(r"^([\w+]+://)([^/?#]*@[^/?#]*@)(.*)$", re.DOTALL)
+_BUSY_TIMEOUT = 30_000  # ms
+
+
+def parse_url(text: str, directory: Path) -> sa.URL:
+    """Read a database URL; a relative SQLite path is relative to *directory*.
+
+    A password may hold a bare ``@`` or ``%``; it need not be percent-encoded.
+
+    :raises ConfigurationError: if it cannot be read. The message does not repeat the URL.
+    """
+    if match := _AUTHORITY.match(text):
+        scheme, authority, rest = match.groups()
+        text = scheme + authority[:-1].replace("@", "%40") + "@" + rest
+    try:
+        url = sa.make_url(text)
+        dialect = url.get_dialect().name
+    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ValueError) as error:
+        raise ConfigurationError(
+            "The database URL cannot be read.",
+            remedy="It reads dialect://user:password@host/database, "
+            "or sqlite:///./file.sqlite for a file in the deployment.",
+        ) from error
+    except ImportError as error:
+        raise ConfigurationError(
+            f"The driver of the database URL is not installed: {error.name}.",
+            remedy=f"Install it: pip install {error.name}.",
+        ) from error
+    if dialect == "sqlite" and _is_file(url):
+        url = url.set(database=os.path.normpath(directory / (url.database or "")))
+    return url
+
+
+def masked(url: sa.URL) -> str:
+    """Return *url* as text without a password, wherever in it that stands."""
+    query = {key: "***" if _SECRET_KEYS.search(key) else value for key, value in url.query.items()}
+    return url.set(query=query).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database to look at or to migrate, reached by a URL, an engine or a connection.
+
+    A URL gets an engine of our own. An engine lends us connections its pool never sees again. A
+    connection is used as it is and handed back as it was.
+    """
+
+    url: sa.URL
+    source: sa.Engine | sa.Connection | None = None
+
+    @classmethod
+    def of(cls, target: sa.URL | sa.Engine | sa.Connection) -> Database:
+        """Wrap *target*.
+
+        :raises UsageError: if it is a connection with an open transaction, or of a dialect that
+            anabranch does not know how to keep safe.
+        """
+        if isinstance(target, sa.URL):
+            database = cls(target)
+        elif isinstance(target, sa.Engine):
+            database = cls(target.url, target)
+        else:
+            if target.in_transaction():
+                raise UsageError(
+                    "The connection has an open transaction.",
+                    remedy="Commit or roll back before you hand it over.",
+                )
+            database = cls(target.engine.url, target)
+        if database.dialect not in SUPPORTED:
+            raise UsageError(
+                f"anabranch does not migrate {database.dialect} databases.",
+                remedy=f"Use one of: {', '.join(SUPPORTED)}.",
+            )
+        return database
+
+    @property
+    def dialect(self) -> str:
+        return self.url.get_backend_name()
+
+    @property
+    def title(self) -> str:
+        """The URL without its secrets."""
+        return masked(self.url)
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file, or None for any other database and for one in memory."""
+        if self.dialect != "sqlite" or not _is_file(self.url):
+            return None
+        return Path(str(self.url.database))
+
+    def scrub(self, text: str) -> str:
+        """Return *text* without this database's password, in any spelling."""
+        password = self.url.password
+        if password:
+            for spelling in {
+                password,
+                urllib.parse.quote(password),
+                urllib.parse.quote_plus(password),
+            }:
+                text = text.replace(spelling, "***")
+        return text
+
+    @contextmanager
+    def look(self) -> Iterator[sa.Connection | None]:
+        """Connect to read; None where there is no database yet, which looking does not create."""
+        if self.source is None and self.file is not None and not self.file.exists():
+            yield None
+            return
+        with self._connect() as connection:
+            try:
+                yield connection
+            finally:
+                connection.rollback()
+
+    @contextmanager
+    def migrate(self) -> Iterator[sa.Connection]:
+        """Connect with the settings a migration needs, whatever the application's are."""
+        with self._connect() as connection:
+            if self.dialect == "sqlite":
+                with _sqlite_settings(connection):
+                    yield connection
+            else:
+                yield connection
+
+    @contextmanager
+    def _connect(self) -> Iterator[sa.Connection]:
+        if isinstance(self.source, sa.Connection):
+            yield self.source
+            return
+        if self.source is not None and self.dialect == "sqlite" and self.file is None:
+            with self.source.connect() as connection:  # the pool holds the only copy of the data
+                yield connection
+            return
+        engine = self._engine()
+        try:
+            connection = engine.connect()
+        except sa.exc.DBAPIError as error:
+            engine.dispose()
+            raise self.unreachable(error) from error
+        except ImportError as error:
+            raise ConfigurationError(
+                f"The driver of the database is not installed: {error.name}.",
+                remedy=f"Install it: pip install {error.name}.",
+            ) from error
+        try:
+            with connection:
+                yield connection
+        finally:
+            engine.dispose()
+
+    def _engine(self) -> sa.Engine:
+        if isinstance(self.source, sa.Engine):
+            # Its own creator and connect listeners still apply, its begin listeners do not.
+            options: dict[str, Any] = {"creator": _lender(self.source)}
+        elif self.dialect == "postgresql":
+            options = {"connect_args": {"application_name": "anabranch"}}
+        else:
+            options = {}
+        return sa.create_engine(
+            self.url, poolclass=sa.pool.NullPool, hide_parameters=True, **options
+        )
+
+    def unreachable(self, error: sa.exc.DBAPIError) -> UnreachableError:
+        """Say that the database cannot be used, in the server's own words but without secrets."""
+        cause = self.scrub(" ".join(str(error.orig).split()))
+        return UnreachableError(
+            f"The database {self.title} cannot be opened: {cause}",
+            remedy="Check that it runs, and the database URL in config.toml or the environment.",
+        )
+
+
+def _is_file(url: sa.URL) -> bool:
+    database = url.database or ""
+    return database not in ("", ":memory:") and not database.startswith("file:")
+
+
+def _lender(engine: sa.Engine) -> Any:
+    def lend() -> Any:
+        borrowed = engine.raw_connection()
+        connection = borrowed.dbapi_connection
+        borrowed.detach()  # type: ignore[attr-defined]  # every pool's connections have it
+        return connection
+
+    return lend
+
+
+@contextmanager
+def _sqlite_settings(connection: sa.Connection) -> Iterator[None]:
+    """Make transactions cover DDL, and a table rebuild spare the rows that refer to it.
+
+    The driver's own transactions begin late and end at DDL: they are switched off and BEGIN
+    IMMEDIATE is sent instead. Foreign keys are off, since with them a rebuild deletes the rows that
+    refer to the table; SQLite ignores that pragma inside a transaction, so it comes first.
+    """
+    raw: Any = connection.connection.dbapi_connection
+    isolation_level, raw.isolation_level = raw.isolation_level, None
+    foreign_keys = raw.execute("PRAGMA foreign_keys").fetchone()[0]
+    busy_timeout = raw.execute("PRAGMA busy_timeout").fetchone()[0]
+    raw.execute("PRAGMA foreign_keys=OFF")
+    raw.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT}")
+    # Without this, a long statement notices Ctrl-C only when it is done.
+    raw.set_progress_handler(lambda: 0, 100_000)
+    event.listen(connection, "begin", _begin_immediate)
+    try:
+        yield
+    finally:
+        event.remove(connection, "begin", _begin_immediate)
+        connection.rollback()
+        raw.set_progress_handler(None, 0)
+        raw.execute(f"PRAGMA busy_timeout={busy_timeout}")
+        raw.execute(f"PRAGMA foreign_keys={foreign_keys}")
+        raw.isolation_level = isolation_level
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.connection.dbapi_connection.isolation_level = None
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

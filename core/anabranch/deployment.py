@@ -1,0 +1,200 @@
+"""A deployment: a directory with ``config.toml`` and, by default, the SQLite file."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anabranch.errors import ConfigurationError
+from anabranch.names import normalise
+from anabranch.problems import did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CONFIG_FILE = "config.toml"
+
+_TEMPLATE = """\
+# The configuration of this {application} deployment.
+
+[sqlalchemy]
+# Where the data is. A relative SQLite path is relative to this directory.
+# The environment variable {prefix}_SQLALCHEMY_DATABASE_URL wins over this line.
+database_url = "sqlite:///./{application}.sqlite"
+
+# [plugins]
+# Installed plugins take part unless they are listed here. A disabled plugin keeps its tables.
+# disabled = ["name"]
+# Or take only these:
+# enabled = ["name"]
+
+# [migrations]
+# How long to wait for another process that is migrating the same database, in seconds.
+# lock_timeout = 300
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What a deployment's configuration says of its database and plugins.
+
+    ``enabled`` is None where every installed plugin takes part.
+    """
+
+    directory: Path
+    database_url: str
+    enabled: frozenset[str] | None = None
+    disabled: frozenset[str] = frozenset()
+    lock_timeout: float = 300.0
+
+    def leaves_out(self, owner: str) -> bool:
+        """Tell whether the configuration keeps the plugin *owner* from being applied."""
+        return owner in self.disabled or (self.enabled is not None and owner not in self.enabled)
+
+
+def environment_prefix(application: str) -> str:
+    """Return what the application's environment variables begin with."""
+    return re.sub(r"[^A-Z0-9]", "_", application.upper())
+
+
+def create_deployment(application: str, directory: Path) -> tuple[Path, ...]:
+    """Make *directory* a deployment with a commented ``config.toml``; return what was created.
+
+    An existing configuration is left alone, and a directory that holds other things but no
+    configuration is refused: it is more likely a slip than a deployment.
+
+    :raises ConfigurationError: if the directory cannot be made one.
+    """
+    if directory.is_dir():
+        config = _config_file(application, directory)
+        if config.parent != directory or config.exists() or _database_url(application):
+            return ()
+        if any(directory.iterdir()):
+            raise ConfigurationError(
+                f"{directory} has no {CONFIG_FILE}, and it is not empty.",
+                remedy=f"Name the deployment's directory, or create an empty {config} first.",
+            )
+    elif directory.exists():
+        raise ConfigurationError(
+            f"{directory} is not a directory.", remedy="Name the deployment's directory."
+        )
+    text = _TEMPLATE.format(application=application, prefix=environment_prefix(application))
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(
+            directory / CONFIG_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600
+        )
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        return ()  # another process was faster
+    except OSError as error:
+        raise ConfigurationError(
+            f"{directory} cannot be made a deployment: {error.strerror}.",
+            remedy="Choose a directory that can be written, or create it beforehand.",
+        ) from error
+    return (directory / CONFIG_FILE,)
+
+
+def read_deployment(application: str, directory: Path) -> Deployment:
+    """Read the configuration of *directory*, the environment winning over the file.
+
+    Sections and keys that belong to the application are passed over.
+
+    :raises ConfigurationError: if it is missing, unreadable or says something impossible.
+    """
+    config = _config_file(application, directory)
+    url = _database_url(application)
+    try:
+        text = config.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        if url is None or not directory.is_dir():
+            raise ConfigurationError(
+                f"{directory} is not a deployment: there is no {config}.",
+                remedy=f"Create one with '{application} init-db {directory}'.",
+            ) from None
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{config} cannot be read: {_reason(error)}.", remedy="Mend the file."
+        ) from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(
+            f"{config} is not valid TOML: {error}.", remedy="Mend the file at that place."
+        ) from error
+    reader = _Reader(config, content)
+    sqlalchemy, plugins = reader.section("sqlalchemy"), reader.section("plugins")
+    migrations = reader.section("migrations", known=("lock_timeout",))
+    if url is None:
+        url = reader.value(sqlalchemy, "sqlalchemy.database_url", str)
+    enabled = reader.names(plugins, "plugins.enabled")
+    lock_timeout = reader.value(migrations, "migrations.lock_timeout", (int, float))
+    return Deployment(
+        directory=directory.resolve(),
+        database_url=url or f"sqlite:///./{application}.sqlite",
+        enabled=enabled,
+        disabled=reader.names(plugins, "plugins.disabled") or frozenset(),
+        lock_timeout=300.0 if lock_timeout is None else float(lock_timeout),
+    )
+
+
+def _config_file(application: str, directory: Path) -> Path:
+    other = os.environ.get(f"{environment_prefix(application)}_CONFIG_FILE")
+    return Path(other) if other else directory / CONFIG_FILE
+
+
+def _database_url(application: str) -> str | None:
+    return os.environ.get(f"{environment_prefix(application)}_SQLALCHEMY_DATABASE_URL") or None
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8"
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Take typed values out of parsed TOML, or say which key is wrong."""
+
+    config: Path
+    content: Mapping[str, Any]
+
+    def section(self, name: str, known: tuple[str, ...] = ()) -> Mapping[str, Any]:
+        section = self.content.get(name, {})
+        if not isinstance(section, dict):
+            raise self._wrong(name, "a table", section)
+        for key in section:
+            if known and key not in known:
+                raise ConfigurationError(
+                    f"{self.config} has an unknown key '{name}.{key}'.{did_you_mean(key, known)}",
+                    remedy=f"Known keys of [{name}]: {', '.join(known)}.",
+                )
+        return section
+
+    def value(self, section: Mapping[str, Any], name: str, kind: Any) -> Any:
+        value = section.get(name.rpartition(".")[2])
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+            raise self._wrong(name, "a string" if kind is str else "a number", value)
+        return value
+
+    def names(self, section: Mapping[str, Any], name: str) -> frozenset[str] | None:
+        value = section.get(name.rpartition(".")[2])
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self._wrong(name, "a list of plugin names", value)
+        return frozenset(normalise(item) for item in value)
+
+    def _wrong(self, name: str, wanted: str, value: object) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self.config}: '{name}' must be {wanted}, not {type(value).__name__}.",
+            remedy="Correct that line.",
+        )

@@ -1,0 +1,261 @@
+"""Entry points to owners: who is installed, and where their revisions and models are.
+
+Nothing of a plugin is imported here. The groups of an application named ``shop`` are Quetz's:
+``shop`` (hooks), ``shop.models`` (a module) and ``shop.migrations`` (a package that holds
+``versions/``).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anabranch.names import is_owner_name, normalise
+from anabranch.problems import Problem
+from anabranch.revision import CORE
+from anabranch_plugins_api import MigrationSource
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The core or one plugin, as installed.
+
+    :ivar migrations: the package, or the folder, that should hold ``versions/``; empty if none.
+    :ivar location: the folder with the revision files, or None where it does not exist.
+    :ivar models: modules that define its tables.
+    :ivar hooks: the entry point's value, ``module`` or ``module:attribute``; empty if none.
+    """
+
+    name: str
+    migrations: str = ""
+    location: Path | None = None
+    models: tuple[str, ...] = ()
+    hooks: str = ""
+    distribution: str = ""
+    version: str = ""
+
+    @property
+    def title(self) -> str:
+        """Name the owner with the distribution it came from."""
+        source = " ".join(part for part in (self.distribution, self.version) if part)
+        return f"{self.name} ({source})" if source else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """The owners by name, core first, and what is wrong with any of them."""
+
+    owners: tuple[Owner, ...]
+    problems: tuple[Problem, ...]
+
+    def get(self, name: str) -> Owner | None:
+        return next((owner for owner in self.owners if owner.name == name), None)
+
+
+def discover(
+    application: str, core: MigrationSource, sources: Iterable[MigrationSource] = ()
+) -> Discovery:
+    """Find every owner of *application*: the core, its plugins by entry points, and *sources*."""
+    groups = {
+        application: "hooks",
+        f"{application}.models": "models",
+        f"{application}.migrations": "migrations",
+    }
+    problems: list[Problem] = []
+    found: dict[str, dict[str, importlib.metadata.EntryPoint]] = {}
+    entry_points = importlib.metadata.entry_points()
+    for group, kind in groups.items():
+        for entry_point in sorted(entry_points.select(group=group), key=_sort_key):
+            name = normalise(entry_point.name)
+            problem = _name_problem(name, entry_point) or _value_problem(name, entry_point)
+            other = found.get(name, {}).get(kind)
+            if problem is None and other is not None and not _same(entry_point, other):
+                problem = _double_problem(name, entry_point, other)
+            if problem is not None:
+                problems.append(problem)
+            else:
+                found.setdefault(name, {})[kind] = entry_point
+    owners = [_from_source(CORE, core)]
+    for name, parts in found.items():
+        owners.append(_from_entry_points(name, parts))
+    for source in sources:
+        name = normalise(source.name)
+        if name in found or name == CORE or not is_owner_name(name):
+            problems.append(_source_problem(name, source))
+        else:
+            owners.append(_from_source(name, source))
+    owners[1:] = sorted(owners[1:], key=lambda owner: owner.name)
+    for owner in owners:
+        if owner.migrations and owner.location is None:
+            problems.append(_location_problem(application, owner))
+    return Discovery(tuple(owners), tuple(problems))
+
+
+def find_module(module: str) -> Path | None:
+    """Return the folder of a package, or the file of a module, without importing anything.
+
+    Only the top-level name goes through the import system; what is below it is looked up as files,
+    because looking up ``a.b`` the usual way imports ``a``.
+    """
+    top, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    if spec is None:
+        return None
+    if spec.submodule_search_locations is None:
+        return Path(spec.origin) if spec.origin and not rest else None
+    for folder in spec.submodule_search_locations:
+        path = Path(folder, *rest)
+        if path.is_dir():
+            return path
+        if path.with_suffix(".py").is_file():
+            return path.with_suffix(".py")
+    return None
+
+
+def is_editable(distribution: str) -> bool:
+    """Tell whether *distribution* is installed in editable mode (PEP 610)."""
+    try:
+        text = importlib.metadata.distribution(distribution).read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return bool(text and json.loads(text).get("dir_info", {}).get("editable"))
+
+
+def _sort_key(entry_point: importlib.metadata.EntryPoint) -> tuple[str, str, str]:
+    # The order of entry points is the file system's; messages must not depend on it.
+    return (entry_point.name, entry_point.value, _distribution(entry_point)[0])
+
+
+def _same(one: importlib.metadata.EntryPoint, other: importlib.metadata.EntryPoint) -> bool:
+    return (
+        one.name == other.name
+        and one.value == other.value
+        and _distribution(one) == _distribution(other)
+    )
+
+
+def _distribution(entry_point: importlib.metadata.EntryPoint) -> tuple[str, str]:
+    dist = entry_point.dist
+    return (dist.name, dist.version) if dist is not None else ("", "")
+
+
+def _name_problem(name: str, entry_point: importlib.metadata.EntryPoint) -> Problem | None:
+    if is_owner_name(name) and name != CORE:
+        return None
+    reason = "is the name of the application's own revisions" if name == CORE else "does not fit"
+    return Problem(
+        code="AB111",
+        owner=name,
+        text=f"The plugin name {entry_point.name!r} of {_described(entry_point)} {reason}.",
+        remedy="Use letters, digits, dashes, underscores and dots, 100 at most, and not 'core'.",
+    )
+
+
+def _value_problem(name: str, entry_point: importlib.metadata.EntryPoint) -> Problem | None:
+    if all(part.isidentifier() for part in entry_point.value.split(":")[0].strip().split(".")):
+        return None
+    return Problem(
+        code="AB112",
+        owner=name,
+        text=f"The entry point of {_described(entry_point)} names {entry_point.value!r}, "
+        "which is no module.",
+        remedy="Correct the entry point in the plugin's pyproject.toml and reinstall it.",
+    )
+
+
+def _double_problem(
+    name: str, one: importlib.metadata.EntryPoint, other: importlib.metadata.EntryPoint
+) -> Problem:
+    return Problem(
+        code="AB122",
+        owner=name,
+        text=f"Two entry points of group {one.group!r} name the same plugin: {other.name!r} of "
+        f"{_described(other)} and {one.name!r} of {_described(one)}.",
+        remedy="Uninstall one of the two distributions, or rename one entry point.",
+    )
+
+
+def _source_problem(name: str, source: MigrationSource) -> Problem:
+    return Problem(
+        code="AB122",
+        owner=name,
+        text=f"A source declared in code is called {source.name!r}: that does not fit or is taken.",
+        remedy="Give it another name.",
+    )
+
+
+def _described(entry_point: importlib.metadata.EntryPoint) -> str:
+    return " ".join(_distribution(entry_point)) or "an unknown distribution"
+
+
+def _location_problem(application: str, owner: Owner) -> Problem:
+    # A plugin under development has no revisions yet; a wheel that lost them is broken.
+    new = bool(owner.distribution) and is_editable(owner.distribution)
+    return Problem(
+        code="AB119",
+        owner=owner.name,
+        text=f"{owner.title} names {owner.migrations!r} as its migrations, "
+        "and there is no folder 'versions' in it.",
+        remedy=f"Run '{application} make-migrations --plugin {owner.name} --initialize'."
+        if new
+        else "Reinstall it; its package must ship the folder 'versions' with the revision files.",
+        level="warning" if new else "error",
+    )
+
+
+def _from_entry_points(name: str, parts: dict[str, importlib.metadata.EntryPoint]) -> Owner:
+    distribution, version = _distribution(next(iter(parts.values())))
+    migrations = _module(parts.get("migrations"))
+    models = _module(parts.get("models"))
+    return Owner(
+        name=name,
+        migrations=migrations,
+        location=_versions(find_module(migrations)) if migrations else None,
+        models=(models,) if models else (),
+        hooks=parts["hooks"].value if "hooks" in parts else "",
+        distribution=distribution,
+        version=version,
+    )
+
+
+def _module(entry_point: importlib.metadata.EntryPoint | None) -> str:
+    return entry_point.value.split(":")[0].strip() if entry_point else ""
+
+
+def _from_source(name: str, source: MigrationSource) -> Owner:
+    migrations = "" if source.migrations is None else os.fspath(source.migrations)
+    folder = Path(migrations)
+    if isinstance(source.migrations, str) and all(
+        part.isidentifier() for part in migrations.split(".")
+    ):
+        folder = find_module(migrations) or folder
+    return Owner(
+        name=name,
+        migrations=migrations,
+        location=_versions(folder) if migrations else None,
+        models=source.models,
+        distribution=source.distribution,
+        version=source.version,
+    )
+
+
+def _versions(folder: Path | None) -> Path | None:
+    return folder / "versions" if folder is not None and (folder / "versions").is_dir() else None
+
+
+def distribution_of(names: Sequence[str]) -> tuple[str, str]:
+    """Return name and version of the first of *names* that is an installed distribution."""
+    for name in names:
+        try:
+            return name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "", ""

@@ -1,0 +1,152 @@
+"""The errors a person can meet: what happened, where the database stands, what to do next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anabranch.problems import Problem
+    from anabranch.revision import RevisionKey
+
+UNTOUCHED = "The database was not changed."
+
+
+class AnabranchError(Exception):
+    """The base of every error anabranch raises on purpose.
+
+    :param what: what happened, naming owner and file where there is one.
+    :param remedy: the next move of the person who reads it.
+    :param state: where the database stands.
+
+    ``code`` is stable and documented; ``exit_code`` is what the command line ends with.
+    """
+
+    code = "AB000"
+    exit_code = 1
+
+    def __init__(self, what: str, *, remedy: str = "", state: str = UNTOUCHED) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+        self.state = state
+
+
+class UsageError(AnabranchError):
+    """What was asked for cannot be meant: an unknown plugin, a target that does not exist."""
+
+    code = "AB001"
+    exit_code = 2
+
+
+class ConfigurationError(AnabranchError):
+    """The deployment's configuration is missing, unreadable or says something impossible."""
+
+    code = "AB002"
+    exit_code = 2
+
+
+class PluginError(AnabranchError):
+    """A plugin's package is broken or incomplete; others are not concerned.
+
+    :param owner: the plugin's normalised name.
+    """
+
+    code = "AB112"
+    exit_code = 2
+
+    def __init__(self, what: str, *, owner: str, remedy: str = "", state: str = UNTOUCHED) -> None:
+        super().__init__(what, remedy=remedy, state=state)
+        self.owner = owner
+
+
+class RequirementError(AnabranchError):
+    """A plugin's requirement on the server or the host is not met."""
+
+    code = "AB121"
+    exit_code = 2
+
+
+class PendingError(AnabranchError):
+    """Revisions are pending where the caller needs a database that is up to date.
+
+    :param pending: the revisions, in the order they would run.
+    """
+
+    code = "AB003"
+    exit_code = 3
+
+    def __init__(self, what: str, *, pending: Sequence[RevisionKey], remedy: str = "") -> None:
+        super().__init__(what, remedy=remedy)
+        self.pending = tuple(pending)
+
+
+class IntegrityError(AnabranchError):
+    """The revision trees, or what the database says of them, contradict themselves.
+
+    :param problems: every fault found, not only the first.
+    """
+
+    exit_code = 4
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        first = problems[0]
+        rest = [
+            f"{problem.code} {problem.text} {problem.remedy}".strip() for problem in problems[1:]
+        ]
+        super().__init__("\n".join([first.text, *rest]), remedy=first.remedy)
+        self.problems = tuple(problems)
+        self.code = first.code
+
+
+class RevisionError(AnabranchError):
+    """A revision failed while it ran, or left the database in a state it must not leave.
+
+    :param revision: the one that failed.
+    :param path: its file.
+    :param line: the line of that file the failure passed through, or None.
+    :param partial: whether revisions before it stay applied; the run can be resumed.
+    """
+
+    code = "AB301"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        revision: RevisionKey,
+        path: str,
+        line: int | None,
+        partial: bool,
+        state: str,
+        remedy: str = "Mend the revision, then run the same command again.",
+    ) -> None:
+        super().__init__(what, remedy=remedy, state=state)
+        self.revision = revision
+        self.path = path
+        self.line = line
+        self.partial = partial
+
+    exit_code = 5
+
+
+class LockError(AnabranchError):
+    """Another process holds this database's migration lock and did not let go in time."""
+
+    code = "AB401"
+    exit_code = 7
+
+
+class RefusedError(AnabranchError):
+    """What was asked for is refused as unsafe."""
+
+    code = "AB402"
+    exit_code = 8
+
+
+class UnreachableError(AnabranchError):
+    """The database cannot be connected to, or cannot be opened or written."""
+
+    code = "AB501"
+    exit_code = 9

@@ -1,0 +1,229 @@
+"""Revisions as a digraph: what follows what, and the one order they all run in.
+
+Pure: it reads no disk and no database. What is in the database reaches it as
+:class:`~anabranch.revision.AppliedRevision` objects.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from anabranch.cycles import shortest_cycle
+from anabranch.problems import Problem
+from anabranch.resolution import Edges, resolve
+from anabranch.revision import CORE, AppliedRevision, Revision, RevisionKey
+
+_NO_DATE = datetime.min
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All known revisions of all owners, in one canonical order.
+
+    ``revisions`` holds the installed ones and, where a package or file is gone, those the
+    database recorded. ``order`` leaves out what a fault makes impossible to order, with all that
+    needs it; ``problems`` says why.
+    """
+
+    revisions: Mapping[RevisionKey, Revision]
+    installed: frozenset[RevisionKey]
+    edges: Edges
+    order: tuple[RevisionKey, ...]
+    problems: tuple[Problem, ...]
+
+    @classmethod
+    def build(cls, revisions: Iterable[Revision], applied: Iterable[AppliedRevision] = ()) -> Graph:
+        """Resolve, validate and order *revisions*, with what the database says was *applied*.
+
+        An applied revision depends on what was recorded when it ran, whatever its header says
+        today. The order of the arguments does not matter.
+        """
+        resolution = resolve(revisions, applied)
+        known, edges = resolution.revisions, resolution.edges
+        problems = list(resolution.problems)
+        order = _canonical_order(known, edges.all, resolution.unresolved)
+        problems += _cycle_problems(known, edges, order)
+        problems += _head_problems(known, resolution.installed, edges, order)
+        return cls(known, resolution.installed, edges, order, tuple(problems))
+
+    def predecessors(self, key: RevisionKey) -> tuple[RevisionKey, ...]:
+        """Return every revision that must be applied directly before *key*."""
+        return self.edges.all(key)
+
+    def declared(self, key: RevisionKey) -> tuple[RevisionKey, ...]:
+        """Return the predecessors the file of *key* names: the ones stock Alembic knows."""
+        return self.edges.declared(key)
+
+    def ancestors(self, keys: Iterable[RevisionKey]) -> set[RevisionKey]:
+        """Return *keys* and everything they need, directly or not."""
+        return _closure(keys, self.edges.all)
+
+    def declared_ancestors(self, keys: Iterable[RevisionKey]) -> set[RevisionKey]:
+        """Return *keys* and what they need by the edges that their files declare."""
+        return _closure(keys, self.edges.declared)
+
+    def reduce(self, keys: Iterable[RevisionKey]) -> tuple[RevisionKey, ...]:
+        """Return those of *keys* that no other of them already needs, in canonical order.
+
+        Redundant dependencies crash stock Alembic, so none is ever written to a file.
+        """
+        wanted = set(keys)
+        implied = self.ancestors(parent for key in wanted for parent in self.edges.all(key))
+        return tuple(key for key in self.order if key in wanted and key not in implied)
+
+    def maximal(self, keys: Iterable[RevisionKey]) -> set[RevisionKey]:
+        """Return those of *keys* that none of the others declares, through any path, to need."""
+        kept = set(keys)
+        needed = self.declared_ancestors(
+            parent for key in kept for parent in self.edges.declared(key)
+        )
+        return kept - needed
+
+    def of(self, owner: str) -> tuple[RevisionKey, ...]:
+        """Return the installed revisions of *owner*, in canonical order."""
+        return tuple(key for key in self.order if key.owner == owner and key in self.installed)
+
+    def heads(self, owner: str) -> tuple[RevisionKey, ...]:
+        """Return the installed revisions of *owner* that no other of its own follows."""
+        return _heads(self.of(owner), self.edges)
+
+
+def _closure(
+    keys: Iterable[RevisionKey],
+    predecessors: Callable[[RevisionKey], tuple[RevisionKey, ...]],
+) -> set[RevisionKey]:
+    found: set[RevisionKey] = set()
+    waiting = list(keys)
+    while waiting:
+        key = waiting.pop()
+        if key not in found:
+            found.add(key)
+            waiting.extend(predecessors(key))
+    return found
+
+
+def _comparable(created: datetime | None) -> datetime:
+    # Alembic writes local times without a zone unless told otherwise; an order that depended on
+    # the zone of the machine that reads it would not be one order.
+    if created is None:
+        return _NO_DATE
+    if created.tzinfo is not None:
+        return created.astimezone(timezone.utc).replace(tzinfo=None)
+    return created
+
+
+def _canonical_order(
+    known: Mapping[RevisionKey, Revision],
+    predecessors: Callable[[RevisionKey], tuple[RevisionKey, ...]],
+    unresolved: frozenset[RevisionKey],
+) -> tuple[RevisionKey, ...]:
+    """Sort topologically (Kahn), ties by effective date, core first, owner and id.
+
+    The effective date of a revision is the latest of its own and its predecessors', so that a
+    fresh database replays the history that the older ones went through.
+    """
+    waiting_for: dict[RevisionKey, int] = {}
+    followers: dict[RevisionKey, list[RevisionKey]] = defaultdict(list)
+    effective: dict[RevisionKey, datetime] = {}
+    ready: list[tuple[datetime, bool, RevisionKey]] = []
+
+    def make_ready(key: RevisionKey) -> None:
+        date = _comparable(known[key].created)
+        effective[key] = max([date, *(effective[parent] for parent in predecessors(key))])
+        heapq.heappush(ready, (effective[key], key.owner != CORE, key))
+
+    for key in known:
+        parents = set(predecessors(key))
+        waiting_for[key] = len(parents)
+        for parent in parents:
+            followers[parent].append(key)
+    for key, count in waiting_for.items():
+        if count == 0 and key not in unresolved:
+            make_ready(key)
+    order: list[RevisionKey] = []
+    while ready:
+        key = heapq.heappop(ready)[2]
+        order.append(key)
+        for follower in followers[key]:
+            waiting_for[follower] -= 1
+            if waiting_for[follower] == 0 and follower not in unresolved:
+                make_ready(follower)
+    return tuple(order)
+
+
+def _cycle_problems(
+    known: Mapping[RevisionKey, Revision], edges: Edges, order: tuple[RevisionKey, ...]
+) -> list[Problem]:
+    ordered = set(order)
+    left = {key: edges.all(key) for key in sorted(known) if key not in ordered}
+    cycle = shortest_cycle(left)
+    if not cycle:
+        return []
+    lines = [
+        f"  {key} ({known[key].path}) needs {parent}"
+        for key, parent in zip(cycle, [*cycle[1:], cycle[0]], strict=True)
+    ]
+    return [
+        Problem(
+            code="AB107",
+            owner=cycle[0].owner,
+            text="Revisions need each other in a circle:\n" + "\n".join(lines),
+            remedy="Remove one of these depends_on or down_revision references.",
+            path=known[cycle[0]].path,
+        )
+    ]
+
+
+def _heads(own: Iterable[RevisionKey], edges: Edges) -> tuple[RevisionKey, ...]:
+    own = tuple(own)
+    followed = {parent for key in own for parent in edges.down.get(key, ())}
+    return tuple(key for key in own if key not in followed)
+
+
+def _head_problems(
+    known: Mapping[RevisionKey, Revision],
+    installed: frozenset[RevisionKey],
+    edges: Edges,
+    order: tuple[RevisionKey, ...],
+) -> list[Problem]:
+    """Find the owners with several heads that no branch label tells apart."""
+    by_owner: dict[str, list[RevisionKey]] = defaultdict(list)
+    for key in order:
+        if key in installed:
+            by_owner[key.owner].append(key)
+    problems: list[Problem] = []
+    for owner, own in sorted(by_owner.items()):
+        heads = _heads(own, edges)
+        if len(heads) < 2:
+            continue
+        labels = [
+            {
+                label
+                for key in _closure([head], lambda key: edges.down.get(key, ()))
+                for label in known[key].branch_labels
+            }
+            for head in heads
+        ]
+        unlabelled = [
+            head
+            for position, head in enumerate(heads)
+            if not labels[position].difference(*labels[:position], *labels[position + 1 :])
+        ]
+        if len(unlabelled) > 1:
+            files = "\n".join(f"  {head} ({known[head].path})" for head in unlabelled)
+            ids = ", ".join(repr(head.id) for head in unlabelled)
+            problems.append(
+                Problem(
+                    code="AB108",
+                    owner=owner,
+                    text=f"{owner} has {len(unlabelled)} heads and no label tells them apart:\n"
+                    f"{files}",
+                    remedy=f"Add a revision with down_revision = ({ids}) that merges them.",
+                    path=known[unlabelled[1]].path,
+                )
+            )
+    return problems

@@ -1,0 +1,279 @@
+"""What a database says of itself: the applied set, the journal, the owned objects, Alembic's table.
+
+The applied set is the truth. ``alembic_version`` is a projection of it for stock Alembic: the
+applied revisions of installed owners that no other of them declares to need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+import sqlalchemy as sa
+
+from anabranch.objects import ObjectChanges, OwnedObject, TableName
+from anabranch.revision import AppliedRevision, RevisionKey
+
+# Not an id: stock Alembic stops at it, where ids of two owners would mislead it.
+AMBIGUOUS = "see: db status"
+
+_ID_LENGTH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of the journal.
+
+    :ivar event: ``run``, ``applied``, ``failed``, ``adopted`` or ``seeded``.
+    :ivar duration: seconds.
+    """
+
+    event: str
+    at: str
+    run: str
+    owner: str = ""
+    revision: str = ""
+    distribution: str = ""
+    version: str = ""
+    duration: float = 0.0
+    actor: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class State:
+    """One reading of a database.
+
+    :ivar prepared: whether our tables exist.
+    :ivar projected: the ids we last wrote to ``alembic_version``.
+    :ivar version_rows: the ids that stand there now; None where the table does not exist.
+    """
+
+    applied: Mapping[RevisionKey, AppliedRevision] = field(default_factory=dict)
+    prepared: bool = False
+    projected: frozenset[str] = frozenset()
+    version_rows: frozenset[str] | None = None
+
+
+EMPTY = State()
+
+
+class Recorder:
+    """Reads and writes the bookkeeping tables; commits nothing.
+
+    :param version_table: the name of Alembic's table.
+    :param schema: where all four tables are; None for the connection's own schema.
+    """
+
+    def __init__(self, version_table: str = "alembic_version", schema: str | None = None) -> None:
+        self.schema = schema
+        metadata = sa.MetaData(schema=schema)
+        self.version_table = sa.Table(
+            version_table,
+            metadata,
+            sa.Column("version_num", sa.String(_ID_LENGTH), nullable=False),
+            sa.PrimaryKeyConstraint("version_num", name=f"{version_table}_pkc"),
+        )
+        self._revisions = sa.Table(
+            "anabranch_revision",
+            metadata,
+            sa.Column("owner", sa.String(100), primary_key=True),
+            sa.Column("revision", sa.String(_ID_LENGTH), primary_key=True),
+            sa.Column("down_revision", sa.Text, nullable=False),
+            sa.Column("depends_on", sa.Text, nullable=False),
+            sa.Column("branch_labels", sa.Text, nullable=False),
+            sa.Column("checksum", sa.String(80), nullable=False),
+            sa.Column("distribution", sa.String(255), nullable=False),
+            sa.Column("version", sa.String(255), nullable=False),
+            sa.Column("applied_at", sa.String(32), nullable=False),
+            sa.Column("duration", sa.Float, nullable=False),
+            sa.Column("run", sa.String(32), nullable=False),
+            sa.Column("projected", sa.Boolean(create_constraint=False), nullable=False),
+        )
+        self._journal = sa.Table(
+            "anabranch_journal",
+            metadata,
+            sa.Column("seq", sa.Integer, primary_key=True),
+            sa.Column("event", sa.String(20), nullable=False),
+            sa.Column("at", sa.String(32), nullable=False),
+            sa.Column("run", sa.String(32), nullable=False),
+            sa.Column("owner", sa.String(100), nullable=False),
+            sa.Column("revision", sa.String(_ID_LENGTH), nullable=False),
+            sa.Column("distribution", sa.String(255), nullable=False),
+            sa.Column("version", sa.String(255), nullable=False),
+            sa.Column("duration", sa.Float, nullable=False),
+            sa.Column("actor", sa.String(255), nullable=False),
+            sa.Column("detail", sa.Text, nullable=False),
+        )
+        self._objects = sa.Table(
+            "anabranch_object",
+            metadata,
+            sa.Column("kind", sa.String(10), primary_key=True),
+            sa.Column("table_schema", sa.String(63), primary_key=True),
+            sa.Column("table_name", sa.String(128), primary_key=True),
+            sa.Column("name", sa.String(128), primary_key=True),
+            sa.Column("owner", sa.String(100), nullable=False),
+            sa.Column("revision", sa.String(_ID_LENGTH), nullable=False),
+        )
+
+    @property
+    def table_names(self) -> frozenset[str]:
+        """The names of the bookkeeping tables, which belong to no owner."""
+        return frozenset(table.name for table in self.version_table.metadata.tables.values())
+
+    def read(self, connection: sa.Connection) -> State:
+        """Read the applied set and Alembic's table; missing tables read as empty."""
+        inspector = sa.inspect(connection)
+        version_rows = None
+        if inspector.has_table(self.version_table.name, self.schema):
+            version_rows = frozenset(connection.scalars(sa.select(self.version_table)))
+        if not inspector.has_table(self._revisions.name, self.schema):
+            return State(version_rows=version_rows)
+        applied: dict[RevisionKey, AppliedRevision] = {}
+        projected: set[str] = set()
+        for row in connection.execute(sa.select(self._revisions)):
+            key = RevisionKey(row.owner, row.revision)
+            applied[key] = AppliedRevision(
+                key=key,
+                down_revisions=_keys(row.down_revision),
+                depends_on=_keys(row.depends_on),
+                branch_labels=tuple(row.branch_labels.split()),
+                checksum=row.checksum,
+                distribution=row.distribution,
+                version=row.version,
+                applied_at=row.applied_at,
+                duration=row.duration,
+                run=row.run,
+            )
+            if row.projected:
+                projected.add(key.id)
+        return State(applied, True, frozenset(projected), version_rows)
+
+    def prepare(self, connection: sa.Connection) -> None:
+        """Create the tables that are missing, Alembic's among them."""
+        self.version_table.metadata.create_all(connection)
+
+    def record_applied(
+        self, connection: sa.Connection, revisions: Sequence[AppliedRevision]
+    ) -> None:
+        """Add *revisions* to the applied set."""
+        if revisions:
+            connection.execute(
+                sa.insert(self._revisions),
+                [
+                    {
+                        "owner": revision.key.owner,
+                        "revision": revision.key.id,
+                        "down_revision": _text(revision.down_revisions),
+                        "depends_on": _text(revision.depends_on),
+                        "branch_labels": " ".join(revision.branch_labels),
+                        "checksum": revision.checksum,
+                        "distribution": revision.distribution,
+                        "version": revision.version,
+                        "applied_at": revision.applied_at,
+                        "duration": revision.duration,
+                        "run": revision.run,
+                        "projected": False,
+                    }
+                    for revision in revisions
+                ],
+            )
+
+    def forget(self, connection: sa.Connection, keys: Iterable[RevisionKey]) -> None:
+        """Take *keys* out of the applied set."""
+        table = self._revisions
+        for key in sorted(keys):
+            connection.execute(
+                sa.delete(table).where(table.c.owner == key.owner, table.c.revision == key.id)
+            )
+
+    def record_events(self, connection: sa.Connection, events: Sequence[Event]) -> None:
+        """Append *events* to the journal."""
+        if events:
+            names = [column.name for column in self._journal.columns if column.name != "seq"]
+            rows = [{name: getattr(event, name) for name in names} for event in events]
+            connection.execute(sa.insert(self._journal), rows)
+
+    def events(self, connection: sa.Connection) -> tuple[Event, ...]:
+        """Read the journal, oldest first."""
+        if not sa.inspect(connection).has_table(self._journal.name, self.schema):
+            return ()
+        columns = [column for column in self._journal.columns if column.name != "seq"]
+        rows = connection.execute(sa.select(*columns).order_by(self._journal.c.seq))
+        return tuple(Event(*row) for row in rows)
+
+    def objects(self, connection: sa.Connection) -> tuple[OwnedObject, ...]:
+        """Read who owns which table, column and index."""
+        if not sa.inspect(connection).has_table(self._objects.name, self.schema):
+            return ()
+        rows = connection.execute(sa.select(self._objects))
+        return tuple(
+            OwnedObject(
+                row.kind,
+                TableName(row.table_schema, row.table_name),
+                row.name,
+                row.owner,
+                row.revision,
+            )
+            for row in rows
+        )
+
+    def record_objects(self, connection: sa.Connection, changes: ObjectChanges) -> None:
+        """Bring the record of owned objects up to date."""
+        table = self._objects
+        for item in changes.removed:
+            connection.execute(
+                sa.delete(table).where(
+                    table.c.kind == item.kind,
+                    table.c.table_schema == item.table.schema,
+                    table.c.table_name == item.table.name,
+                    table.c.name == item.name,
+                )
+            )
+        if changes.added:
+            connection.execute(
+                sa.insert(table),
+                [
+                    {
+                        "kind": item.kind,
+                        "table_schema": item.table.schema,
+                        "table_name": item.table.name,
+                        "name": item.name,
+                        "owner": item.owner,
+                        "revision": item.revision,
+                    }
+                    for item in changes.added
+                ],
+            )
+
+    def project(
+        self, connection: sa.Connection, old: Iterable[RevisionKey], new: Iterable[RevisionKey]
+    ) -> None:
+        """Change Alembic's table from showing *old* to showing *new*."""
+        old, new = set(old), set(new)
+        table, version = self._revisions, self.version_table
+        for keys, projected in ((old - new, False), (new - old, True)):
+            for key in sorted(keys):
+                connection.execute(
+                    sa.update(table)
+                    .where(table.c.owner == key.owner, table.c.revision == key.id)
+                    .values(projected=projected)
+                )
+        for id_ in sorted({key.id for key in old} - {key.id for key in new}):
+            connection.execute(sa.delete(version).where(version.c.version_num == id_))
+        for id_ in sorted({key.id for key in new} - {key.id for key in old}):
+            connection.execute(sa.insert(version).values(version_num=id_))
+
+
+def now() -> str:
+    """Return the time as it is recorded: UTC, ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _text(keys: Iterable[RevisionKey]) -> str:
+    return " ".join(str(key) for key in keys)
+
+
+def _keys(text: str) -> tuple[RevisionKey, ...]:
+    return tuple(RevisionKey.parse(item) for item in text.split())

@@ -1,0 +1,226 @@
+"""From references as authors write them to edges between revisions.
+
+Pure, like the graph it serves. Every reference that leads nowhere, or to two places, becomes a
+problem that names the owner, the file and the remedy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from anabranch.problems import Problem, did_you_mean
+from anabranch.revision import CORE, AppliedRevision, Revision, RevisionKey
+
+# Alembic keeps an id in VARCHAR(32) and reads @, +, - and : in it as operators.
+FITTING_ID = re.compile(r"[A-Za-z0-9_.]{1,32}")
+
+_Adjacency = dict[RevisionKey, tuple[RevisionKey, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """The predecessors of each revision, by where they come from.
+
+    ``implied`` holds what no file says: a plugin's base that names nothing needs the core's base.
+    """
+
+    down: _Adjacency = field(default_factory=dict)
+    depends: _Adjacency = field(default_factory=dict)
+    implied: _Adjacency = field(default_factory=dict)
+
+    def declared(self, key: RevisionKey) -> tuple[RevisionKey, ...]:
+        return self.down.get(key, ()) + self.depends.get(key, ())
+
+    def all(self, key: RevisionKey) -> tuple[RevisionKey, ...]:
+        return self.declared(key) + self.implied.get(key, ())
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Known revisions, their edges, and the revisions that have a reference to nowhere."""
+
+    revisions: Mapping[RevisionKey, Revision]
+    installed: frozenset[RevisionKey]
+    edges: Edges
+    unresolved: frozenset[RevisionKey]
+    problems: tuple[Problem, ...]
+
+
+def resolve(revisions: Iterable[Revision], applied: Iterable[AppliedRevision]) -> Resolution:
+    """Resolve the references of *revisions*; of the *applied* ones, take what was recorded."""
+    return _Resolver(revisions, applied).resolve()
+
+
+class _Resolver:
+    def __init__(self, revisions: Iterable[Revision], applied: Iterable[AppliedRevision]) -> None:
+        self.problems: list[Problem] = []
+        self.recorded = {revision.key: revision for revision in applied}
+        self.known: dict[RevisionKey, Revision] = {}
+        for revision in sorted(revisions, key=lambda revision: (revision.key, revision.path)):
+            self._add(revision)
+        self.installed = frozenset(self.known)
+        for key in sorted(self.recorded):
+            if key not in self.known:
+                labels = self.recorded[key].branch_labels
+                self.known[key] = Revision(key=key, branch_labels=labels)
+        self.ids: dict[str, list[RevisionKey]] = defaultdict(list)
+        self.labels: dict[str, list[RevisionKey]] = defaultdict(list)
+        for key, revision in self.known.items():
+            self.ids[key.id].append(key)
+            for label in revision.branch_labels:
+                self.labels[label].append(key)
+
+    def _add(self, revision: Revision) -> None:
+        key = revision.key
+        if not FITTING_ID.fullmatch(key.id):
+            self._fault(
+                "AB111",
+                revision,
+                f"has the id {key.id!r}, which does not fit.",
+                "An id has 1 to 32 letters, digits, underscores or dots.",
+            )
+        elif key in self.known:
+            self._fault(
+                "AB104",
+                revision,
+                f"has the same id as {self.known[key].path}.",
+                "Give one of the two files another id.",
+            )
+        else:
+            self.known[key] = revision
+
+    def _fault(self, code: str, revision: Revision, text: str, remedy: str) -> None:
+        self.problems.append(
+            Problem(
+                code=code,
+                owner=revision.owner,
+                text=f"{revision.key} ({revision.path}) {text}",
+                remedy=remedy,
+                path=revision.path,
+            )
+        )
+
+    def resolve(self) -> Resolution:
+        self._check_labels()
+        edges = Edges()
+        unresolved: set[RevisionKey] = set()
+        for key, revision in self.known.items():
+            if (recorded := self.recorded.get(key)) is not None:
+                edges.down[key] = tuple(k for k in recorded.down_revisions if k in self.known)
+                edges.depends[key] = tuple(k for k in recorded.depends_on if k in self.known)
+                continue
+            down = [self._find(revision, name, "down_revision") for name in revision.down_revisions]
+            depends = [self._find(revision, name, "depends_on") for name in revision.depends_on]
+            if None in down or None in depends:
+                unresolved.add(key)
+            parents = [parent for parent in down if parent is not None]
+            own = [parent for parent in parents if parent.owner == key.owner]
+            foreign = [parent for parent in parents if parent.owner != key.owner]
+            for parent in foreign:
+                self._warn_of_fork(revision, parent)
+            needed = [*foreign, *(parent for parent in depends if parent is not None)]
+            edges.down[key] = tuple(dict.fromkeys(own))
+            edges.depends[key] = tuple(dict.fromkeys(needed))
+        self._imply_core_base(edges, unresolved)
+        return Resolution(
+            self.known, self.installed, edges, frozenset(unresolved), tuple(self.problems)
+        )
+
+    def _check_labels(self) -> None:
+        for label, keys in sorted(self.labels.items()):
+            by_owner: dict[str, list[RevisionKey]] = defaultdict(list)
+            for key in keys:
+                if key in self.installed:
+                    by_owner[key.owner].append(key)
+            for owner, own in by_owner.items():
+                revision = self.known[own[-1]]
+                if len(own) > 1:
+                    self._fault(
+                        "AB105",
+                        revision,
+                        f"carries the branch label {label!r}, as {self.known[own[0]].path} does.",
+                        "A label names one revision of its owner: remove it from one of them.",
+                    )
+                if RevisionKey(owner, label) in self.installed:
+                    self._fault(
+                        "AB105",
+                        revision,
+                        f"carries the branch label {label!r}, which is also an id of {owner}.",
+                        "Choose another label.",
+                    )
+
+    def _find(self, revision: Revision, name: str, attribute: str) -> RevisionKey | None:
+        """Find what *name* means to *revision*: its owner's own first, then the only other."""
+        owner, at, rest = name.rpartition("@")
+        if at:
+            candidates = self._of_owner(owner, rest)
+        else:
+            candidates = self._of_owner(revision.owner, name) or sorted(
+                {*self.ids.get(name, ()), *self.labels.get(name, ())}
+            )
+        present = [key for key in candidates if key in self.installed]
+        candidates = present or candidates
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            choices = ", ".join(f"'{key}'" for key in candidates)
+            self._fault(
+                "AB117",
+                revision,
+                f"names {name!r} in {attribute}, and several owners have that.",
+                f"Write out which one is meant: {choices}.",
+            )
+        else:
+            self._missing(revision, name, attribute)
+        return None
+
+    def _of_owner(self, owner: str, name: str) -> list[RevisionKey]:
+        key = RevisionKey(owner, name)
+        if key in self.known:
+            return [key]
+        return [key for key in self.labels.get(name, ()) if key.owner == owner]
+
+    def _missing(self, revision: Revision, name: str, attribute: str) -> None:
+        if attribute == "down_revision":
+            known = [key.id for key in self.installed if key.owner == revision.owner]
+            remedy = (
+                f"The file of {name} is missing from the package of {revision.owner}: "
+                "reinstall it, or correct down_revision."
+            )
+        else:
+            known = [*self.labels, *(str(key) for key in self.installed)]
+            remedy = "Install the plugin that provides it, or correct depends_on."
+        owners = ", ".join(sorted({key.owner for key in self.installed}))
+        self._fault(
+            "AB106",
+            revision,
+            f"names {name!r} in {attribute}, which no installed owner provides."
+            f"{did_you_mean(name, known)} Installed owners: {owners}.",
+            remedy,
+        )
+
+    def _warn_of_fork(self, revision: Revision, parent: RevisionKey) -> None:
+        self.problems.append(
+            Problem(
+                code="AB120",
+                owner=revision.owner,
+                text=f"{revision.key} ({revision.path}) has {parent} of another owner as its "
+                "down_revision; it is taken as a base that depends on it.",
+                remedy=f"Write down_revision = None and depends_on = {parent.id!r}.",
+                path=revision.path,
+                level="warning",
+            )
+        )
+
+    def _imply_core_base(self, edges: Edges, unresolved: set[RevisionKey]) -> None:
+        core_bases = tuple(
+            key
+            for key in self.known
+            if key.owner == CORE and not edges.declared(key) and key not in unresolved
+        )
+        for key in self.known:
+            if key.owner != CORE and not edges.declared(key) and key not in unresolved:
+                edges.implied[key] = core_bases

@@ -1,0 +1,241 @@
+"""Revision files: read their headers without importing them, load them when they run."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from anabranch.problems import Problem
+from anabranch.revision import Revision, RevisionKey
+
+_NAMES = ("revision", "down_revision", "branch_labels", "depends_on")
+_DOCSTRING = re.compile(r'\s*(?:#[^\n]*\n\s*)*[rRuU]?("""|\'\'\')(.*?)\1', re.DOTALL)
+_ASSIGNMENT = re.compile(
+    r"^(revision|down_revision|branch_labels|depends_on)[ \t]*(?::[^=\n]+)?=[ \t]*([^=\n][^\n]*)$",
+    re.MULTILINE,
+)
+_MENTION = re.compile(r"\b(?:revision|down_revision|branch_labels|depends_on)\b")
+_COMMENT = re.compile(r"#[^\n]*")
+_CREATED = re.compile(r"^Create Date:[ \t]*(.+?)[ \t]*$", re.MULTILINE)
+_REVISION = re.compile(r"^[ \t]*(?:from\b.*\bimport\b.*)?\brevision\b", re.MULTILINE)
+_AUTOCOMMIT = re.compile(r"\bautocommit_block\b")
+
+
+class _ComputedError(Exception):
+    """The header cannot be read without running the file."""
+
+
+class _UnreadableError(Exception):
+    """The file is damaged; the text says how."""
+
+
+def read_location(owner: str, location: Path) -> tuple[tuple[Revision, ...], tuple[Problem, ...]]:
+    """Read the headers of all revision files of *owner* in *location*, by name.
+
+    Files that assign no ``revision`` are not revisions and are passed over. A header that cannot
+    be read is a problem of this owner; it stops neither the other files nor the other owners.
+    """
+    revisions: list[Revision] = []
+    problems: list[Problem] = []
+    for path in sorted(location.glob("*.py")):
+        if path.name.startswith(("__init__", ".")):
+            continue
+        try:
+            revision = _read(owner, path)
+        except _UnreadableError as error:
+            problems.append(
+                Problem(
+                    code="AB118",
+                    owner=owner,
+                    text=f"The revision file {path} of {owner} cannot be read: {error}",
+                    remedy=f"Mend the file, or reinstall the package of {owner}.",
+                    path=str(path),
+                )
+            )
+        else:
+            if revision is not None:
+                revisions.append(revision)
+    return tuple(revisions), tuple(problems)
+
+
+def load_script(revision: Revision) -> ModuleType:
+    """Import the file of *revision* and return its module; it is not put into ``sys.modules``.
+
+    Whatever the file raises comes through, ``SystemExit`` too.
+    """
+    name = f"anabranch_revision_{revision.id}"
+    spec = importlib.util.spec_from_file_location(name, revision.path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{revision.path} cannot be imported", path=revision.path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def checksum(text: str) -> str:
+    """Return the checksum of a script's text, blind to line ends, BOM and trailing blanks."""
+    lines = [line.rstrip() for line in text.lstrip("\ufeff").splitlines()]
+    return "v1:" + hashlib.sha256("\n".join(lines).rstrip("\n").encode()).hexdigest()
+
+
+def _read(owner: str, path: Path) -> Revision | None:
+    try:
+        text = _decode(path.read_bytes())
+    except (OSError, SyntaxError, UnicodeDecodeError, LookupError) as error:
+        raise _UnreadableError(_one_line(error)) from error
+    try:
+        header, docstring = _header(text, path)
+        if header is None:
+            return None
+        return Revision(
+            key=RevisionKey(owner, _id(header.get("revision"))),
+            down_revisions=_names(header, "down_revision"),
+            depends_on=_names(header, "depends_on"),
+            branch_labels=_names(header, "branch_labels"),
+            message=" ".join(docstring.split("\n\n")[0].split()),
+            created=_created(docstring),
+            path=str(path),
+            checksum=checksum(text),
+            autocommit=bool(_AUTOCOMMIT.search(text)),
+        )
+    except RecursionError as error:
+        raise _UnreadableError("it is nested too deeply.") from error
+
+
+def _decode(raw: bytes) -> str:
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
+    return io.TextIOWrapper(io.BytesIO(raw), encoding=encoding).read()
+
+
+def _header(text: str, path: Path) -> tuple[dict[str, Any] | None, str]:
+    """Read the header by the cheapest way that is certain: literally, by ``ast``, by import."""
+    if not _REVISION.search(text):
+        return None, ""
+    match = _DOCSTRING.match(text)
+    docstring, rest = (match[2], text[match.end() :]) if match else ("", text)
+    header = _literal_header(rest)
+    if header is not None:
+        return header, docstring
+    try:
+        tree = ast.parse(text, filename=str(path))
+    except (SyntaxError, ValueError) as error:
+        raise _UnreadableError(_one_line(error)) from error
+    docstring = ast.get_docstring(tree) or ""
+    try:
+        return _ast_header(tree), docstring
+    except _ComputedError:
+        return _imported_header(path), docstring
+
+
+def _literal_header(rest: str) -> dict[str, Any] | None:
+    """Read assignments of literals, one a line; None where anything else speaks of the names.
+
+    It also reads the header of a file whose body this Python cannot parse: an old revision that
+    never runs again need not compile.
+    """
+    found = _ASSIGNMENT.findall(rest)
+    names = [name for name, _ in found]
+    mentions = _MENTION.findall(_COMMENT.sub("", rest))
+    if sorted(mentions) != sorted(set(names)) or not {"revision", "down_revision"} <= set(names):
+        return None
+    try:
+        return {name: ast.literal_eval(_COMMENT.sub("", value).strip()) for name, value in found}
+    except (ValueError, SyntaxError, TypeError, MemoryError):
+        return None
+
+
+def _ast_header(tree: ast.Module) -> dict[str, Any] | None:
+    header: dict[str, Any] = {}
+    read: set[ast.AST] = set()
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign):
+            targets, value = statement.targets, statement.value
+        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            targets, value = [statement.target], statement.value
+        else:
+            continue
+        for target in targets:
+            if isinstance(target, ast.Name) and target.id in _NAMES:
+                read.add(target)
+                try:
+                    header[target.id] = ast.literal_eval(value)
+                except ValueError as error:
+                    raise _ComputedError from error
+    if any(_speaks_of_header(node) for node in _module_level(tree) if node not in read):
+        raise _ComputedError
+    return header if "revision" in header else None
+
+
+def _module_level(tree: ast.Module) -> Iterator[ast.AST]:
+    """Walk what runs at import: not the bodies of functions, whose names are their own."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def _speaks_of_header(node: ast.AST) -> bool:
+    """Tell whether *node* binds or changes one of the header's names in another way."""
+    if isinstance(node, ast.Name):
+        # Reading `revision` somewhere is harmless; `depends_on.append(...)` is not.
+        return node.id in _NAMES and (isinstance(node.ctx, ast.Store) or node.id != "revision")
+    if isinstance(node, ast.alias):
+        return (node.asname or node.name) in (*_NAMES, "*")
+    return False
+
+
+def _imported_header(path: Path) -> dict[str, Any] | None:
+    try:
+        module = load_script(Revision(RevisionKey("", path.stem), path=str(path)))
+    except (Exception, SystemExit) as error:
+        raise _UnreadableError(
+            f"its header is computed, and the file fails when it is imported: {_one_line(error)}"
+        ) from error
+    header = {name: getattr(module, name) for name in _NAMES if hasattr(module, name)}
+    return header if "revision" in header else None
+
+
+def _id(value: object) -> str:
+    if not isinstance(value, str):
+        raise _UnreadableError(f"revision is {value!r}, not a string.")
+    return value
+
+
+def _names(header: dict[str, Any], name: str) -> tuple[str, ...]:
+    if name == "down_revision" and name not in header:
+        raise _UnreadableError("it assigns revision, but no down_revision.")
+    value = header.get(name)
+    if value is None or value in ("", "None"):
+        return ()
+    values = (value,) if isinstance(value, str) else value
+    if not isinstance(values, (tuple, list, set, frozenset)) or not all(
+        isinstance(item, str) and item for item in values
+    ):
+        raise _UnreadableError(f"{name} is {value!r}, not a string or a sequence of strings.")
+    return tuple(sorted(values) if isinstance(values, (set, frozenset)) else values)
+
+
+def _created(docstring: str) -> datetime | None:
+    match = _CREATED.search(docstring)
+    if match is None:
+        return None
+    try:
+        return datetime.fromisoformat(match[1])
+    except ValueError:
+        return None
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

