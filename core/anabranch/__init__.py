@@ -1,0 +1,25 @@
+"""One ordered database upgrade for an application and its plugins."""
+
+from anabranch.errors import AnabranchError as AnabranchError
+from anabranch.errors import ConfigurationError as ConfigurationError
+from anabranch.errors import IntegrityError as IntegrityError
+from anabranch.errors import LockError as LockError
+from anabranch.errors import PendingError as PendingError
+from anabranch.errors import PluginError as PluginError
+from anabranch.errors import RevisionError as RevisionError
+from anabranch.errors import UnreachableError as UnreachableError
+from anabranch.errors import UsageError as UsageError
+from anabranch.manager import MigrationManager as MigrationManager
+
+__all__ = [
+    "AnabranchError",
+    "ConfigurationError",
+    "IntegrityError",
+    "LockError",
+    "MigrationManager",
+    "PendingError",
+    "PluginError",
+    "RevisionError",
+    "UnreachableError",
+    "UsageError",
+]

@@ -137,6 +137,8 @@ class Database:
     @contextmanager
     def migrate(self) -> Iterator[sa.Connection]:
         """Connect with the settings a migration needs, whatever the application's are."""
+        if self.source is None and self.file is not None:
+            _create_private(self.file)
         with self._connect() as connection:
             if self.dialect == "sqlite":
                 with _sqlite_settings(connection):
@@ -191,6 +193,17 @@ class Database:
         )
 
 
+def _create_private(file: Path) -> None:
+    """Create a SQLite file that only its owner can read; an existing one keeps its mode."""
+    try:
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT, mode=0o600))
+    except OSError as error:
+        raise UnreachableError(
+            f"{file} cannot be written: {error.strerror}.",
+            remedy="Migrating needs to write the database and the directory it is in.",
+        ) from error
+
+
 def _is_file(url: sa.URL) -> bool:
     database = url.database or ""
     return database not in ("", ":memory:") and not database.startswith("file:")
@@ -200,7 +213,7 @@ def _lender(engine: sa.Engine) -> Any:
     def lend() -> Any:
         borrowed = engine.raw_connection()
         connection = borrowed.dbapi_connection
-        borrowed.detach()  # type: ignore[attr-defined]  # every pool's connections have it
+        borrowed.detach()
         return connection
 
     return lend
@@ -236,5 +249,6 @@ def _sqlite_settings(connection: sa.Connection) -> Iterator[None]:
 
 def _begin_immediate(connection: sa.Connection) -> None:
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        connection.connection.dbapi_connection.isolation_level = None
+        raw: Any = connection.connection.dbapi_connection
+        raw.isolation_level = None  # autocommit_block() leaves the driver's own default behind
         connection.exec_driver_sql("BEGIN IMMEDIATE")

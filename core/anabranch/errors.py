@@ -54,7 +54,7 @@ class PluginError(AnabranchError):
     """
 
     code = "AB112"
-    exit_code = 2
+    exit_code = 4
 
     def __init__(self, what: str, *, owner: str, remedy: str = "", state: str = UNTOUCHED) -> None:
         super().__init__(what, remedy=remedy, state=state)
@@ -106,7 +106,7 @@ class RevisionError(AnabranchError):
     :param revision: the one that failed.
     :param path: its file.
     :param line: the line of that file the failure passed through, or None.
-    :param partial: whether revisions before it stay applied; the run can be resumed.
+    :param partial: whether a part of this revision may have stayed; else it was rolled back.
     """
 
     code = "AB301"
@@ -127,8 +127,21 @@ class RevisionError(AnabranchError):
         self.path = path
         self.line = line
         self.partial = partial
+        self.exit_code = 6 if partial else 5
 
+
+class HookError(AnabranchError):
+    """A plugin's hook failed.
+
+    :param owner: the plugin's normalised name.
+    """
+
+    code = "AB302"
     exit_code = 5
+
+    def __init__(self, what: str, *, owner: str, remedy: str = "", state: str = UNTOUCHED) -> None:
+        super().__init__(what, remedy=remedy, state=state)
+        self.owner = owner
 
 
 class LockError(AnabranchError):

@@ -46,13 +46,13 @@ class State:
     """One reading of a database.
 
     :ivar prepared: whether our tables exist.
-    :ivar projected: the ids we last wrote to ``alembic_version``.
+    :ivar projected: the revisions we last showed in ``alembic_version``.
     :ivar version_rows: the ids that stand there now; None where the table does not exist.
     """
 
     applied: Mapping[RevisionKey, AppliedRevision] = field(default_factory=dict)
     prepared: bool = False
-    projected: frozenset[str] = frozenset()
+    projected: frozenset[RevisionKey] = frozenset()
     version_rows: frozenset[str] | None = None
 
 
@@ -131,7 +131,7 @@ class Recorder:
         if not inspector.has_table(self._revisions.name, self.schema):
             return State(version_rows=version_rows)
         applied: dict[RevisionKey, AppliedRevision] = {}
-        projected: set[str] = set()
+        projected: set[RevisionKey] = set()
         for row in connection.execute(sa.select(self._revisions)):
             key = RevisionKey(row.owner, row.revision)
             applied[key] = AppliedRevision(
@@ -147,7 +147,7 @@ class Recorder:
                 run=row.run,
             )
             if row.projected:
-                projected.add(key.id)
+                projected.add(key)
         return State(applied, True, frozenset(projected), version_rows)
 
     def prepare(self, connection: sa.Connection) -> None:
@@ -248,22 +248,41 @@ class Recorder:
             )
 
     def project(
-        self, connection: sa.Connection, old: Iterable[RevisionKey], new: Iterable[RevisionKey]
+        self,
+        connection: sa.Connection,
+        projected: Iterable[RevisionKey],
+        *,
+        was: Iterable[RevisionKey],
+        rows: Iterable[str],
+        ids: Iterable[str],
     ) -> None:
-        """Change Alembic's table from showing *old* to showing *new*."""
-        old, new = set(old), set(new)
+        """Show *projected* as *ids* in Alembic's table, which showed *was* and holds *rows*."""
+        new, old = set(projected), set(was)
         table, version = self._revisions, self.version_table
-        for keys, projected in ((old - new, False), (new - old, True)):
+        for keys, shown in ((old - new, False), (new - old, True)):
             for key in sorted(keys):
                 connection.execute(
                     sa.update(table)
                     .where(table.c.owner == key.owner, table.c.revision == key.id)
-                    .values(projected=projected)
+                    .values(projected=shown)
                 )
-        for id_ in sorted({key.id for key in old} - {key.id for key in new}):
+        for id_ in sorted(set(rows) - set(ids)):
             connection.execute(sa.delete(version).where(version.c.version_num == id_))
-        for id_ in sorted({key.id for key in new} - {key.id for key in old}):
+        for id_ in sorted(set(ids) - set(rows)):
             connection.execute(sa.insert(version).values(version_num=id_))
+
+
+def shown_ids(projected: Iterable[RevisionKey], applied: Iterable[RevisionKey]) -> frozenset[str]:
+    """Return what Alembic's table holds to show *projected*.
+
+    Where two applied owners share an id, an id alone says nothing: the table then holds
+    :data:`AMBIGUOUS`, at which stock Alembic stops.
+    """
+    owners: dict[str, str] = {}
+    for key in applied:
+        if owners.setdefault(key.id, key.owner) != key.owner:
+            return frozenset({AMBIGUOUS})
+    return frozenset(key.id for key in projected)
 
 
 def now() -> str:

@@ -1,0 +1,53 @@
+"""Alembic's side of a run: ``op`` and ``context`` as revision scripts know them.
+
+They are proxies with one process-wide target each, so one run at a time holds them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+
+from anabranch.discovery import find_module
+
+_PROXIES = threading.Lock()
+
+
+@contextmanager
+def script_environment(
+    connection: sa.Connection, *, version_table: str, schema: str | None
+) -> Iterator[MigrationContext]:
+    """Let revision scripts use ``op`` and ``context`` on *connection* while the block runs.
+
+    The context begins no transaction by itself; its ``begin_transaction()`` does, and DDL is part
+    of it. ``autocommit_block()`` works inside that.
+    """
+    folder = str(find_module("anabranch_migrations"))
+    config = Config()
+    config.set_main_option("script_location", folder.replace("%", "%%"))
+    url = connection.engine.url.render_as_string(hide_password=False)
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    config.attributes["connection"] = connection
+    with _PROXIES, EnvironmentContext(config, ScriptDirectory(folder)) as environment:
+        environment.configure(
+            connection=connection,
+            transactional_ddl=True,
+            version_table=version_table,
+            version_table_schema=schema,
+        )
+        context = environment.get_context()
+        with Operations.context(context):
+            yield context
+
+
+def use_metadata(context: MigrationContext, metadata: sa.MetaData) -> None:
+    """Let operations name constraints by the naming convention of *metadata*."""
+    context.opts["target_metadata"] = metadata

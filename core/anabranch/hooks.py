@@ -1,0 +1,99 @@
+"""Plugins' hooks: load them when there is something to run, call them, name whose failed."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+import pluggy
+
+from anabranch.discovery import Owner
+from anabranch.errors import AnabranchError, HookError, PluginError
+from anabranch_plugins_api import MigrationSource, Seed, hookspecs
+
+
+class Hooks:
+    """The hook implementations of some plugins.
+
+    :param objects: plugin objects given in code, asked before those of entry points.
+    """
+
+    def __init__(self, objects: Iterable[object] = ()) -> None:
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        for plugin in objects:
+            self._manager.register(plugin)
+
+    def load(self, owners: Iterable[Owner], *, disabled: Collection[str] = ()) -> None:
+        """Import the hook modules of *owners* that have one and are not *disabled*.
+
+        :raises PluginError: if one cannot be imported.
+        """
+        for owner in owners:
+            if owner.hooks and owner.name not in disabled:
+                plugin = import_for(owner, owner.hooks)
+                self._manager.register(plugin, name=owner.name)
+
+    def sources(self) -> tuple[MigrationSource, ...]:
+        """Return the migration sources declared in code."""
+        return tuple(
+            source for _, found in self.call("anabranch_migration_sources") for source in found
+        )
+
+    def requirements(self, connection: Any) -> tuple[str, ...]:
+        """Return every unmet requirement, with the plugin it is of."""
+        return tuple(
+            f"{owner}: {text}"
+            for owner, found in self.call("anabranch_requirements", connection=connection)
+            for text in found
+        )
+
+    def seeds(self) -> tuple[tuple[str, Seed], ...]:
+        """Return the seeds with the plugins they are of, in the plugins' order."""
+        return tuple(
+            (owner, seed) for owner, found in self.call("anabranch_seeds") for seed in found
+        )
+
+    def notify(self, name: str, **arguments: Any) -> None:
+        """Call a hook that returns nothing."""
+        for _ in self.call(name, **arguments):
+            pass
+
+    def call(self, name: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
+        """Call every plugin's implementation of *name* and yield owner and result.
+
+        One at a time and not through pluggy's caller, to know whose failed.
+
+        :raises HookError: if one raises something that is not an error of ours.
+        """
+        implementations = getattr(self._manager.hook, name).get_hookimpls()
+        for implementation in sorted(implementations, key=lambda impl: impl.plugin_name):
+            chosen = {argument: arguments[argument] for argument in implementation.argnames}
+            try:
+                result = implementation.function(**chosen)
+            except AnabranchError:
+                raise
+            except Exception as error:
+                raise HookError(
+                    f"The hook {name} of {implementation.plugin_name} failed: "
+                    f"{type(error).__name__}: {error}",
+                    owner=implementation.plugin_name,
+                    remedy=f"Mend or disable the plugin {implementation.plugin_name}.",
+                ) from error
+            yield implementation.plugin_name, result if result is not None else ()
+
+
+def import_for(owner: Owner, value: str) -> Any:
+    """Import ``module`` or ``module:attribute`` on behalf of *owner*.
+
+    :raises PluginError: if that fails in any way; the message names distribution and cause.
+    """
+    try:
+        return pkgutil.resolve_name(value)
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"{value!r} of {owner.title} cannot be imported: {type(error).__name__}: {error}",
+            owner=owner.name,
+            remedy=f"Mend or reinstall it, or disable it: [plugins] disabled = [{owner.name!r}].",
+        ) from error

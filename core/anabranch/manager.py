@@ -1,0 +1,397 @@
+"""``MigrationManager`` wires the rooms; it is the one object an application holds."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from anabranch.database import Database, parse_url
+from anabranch.deployment import Deployment, create_deployment, read_deployment
+from anabranch.discovery import Discovery, Owner, discover, distribution_of
+from anabranch.errors import PendingError, RefusedError, RequirementError
+from anabranch.hooks import Hooks
+from anabranch.locking import run_lock, user_name
+from anabranch.planning import HEADS, Plan
+from anabranch.problems import Problem
+from anabranch.reading import (
+    Installation,
+    Reading,
+    Status,
+    new_row,
+    read_database,
+    read_installation,
+)
+from anabranch.recorder import Event, Recorder, now, shown_ids
+from anabranch.revision import RevisionKey
+from anabranch_plugins_api import MigrationSource
+
+if TYPE_CHECKING:
+    import click
+
+    from anabranch.authoring import NewRevision
+    from anabranch.executor import Progress
+
+Target = str | os.PathLike[str] | sa.URL | sa.Engine | sa.Connection
+"""A deployment's directory, a database URL, an engine, or a connection without a transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """What a run did: the revisions it applied, in order, and the plan's digest."""
+
+    applied: tuple[RevisionKey, ...]
+    digest: str
+    duration: float
+    problems: tuple[Problem, ...]
+
+
+class MigrationManager:
+    """Finds an application's owners, and plans, runs and describes their migrations.
+
+    Nothing is discovered, imported or connected to before a method is called.
+
+    :param name: the application's name: the entry-point groups and the environment variables of
+        its deployments begin with it.
+    :param metadata: the core's ``MetaData``, its declarative base, or ``"module:attribute"``.
+    :param migrations: the package or folder that holds the core's ``versions/``.
+    :param models: further modules of the core to import before models are compared; classes and
+        tables are taken too, since having them means that they are imported.
+    :param plugins: plugin objects with hooks that no entry point declares.
+    :param database_url: a function from a deployment's directory to its database URL, for
+        applications that keep it elsewhere than in ``config.toml``.
+    :param version_table: the name of Alembic's table.
+    :param schema: the schema of that table and ours; None for the connection's own.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        metadata: Any,
+        migrations: str | os.PathLike[str],
+        models: Sequence[Any] = (),
+        plugins: Sequence[object] = (),
+        database_url: Callable[[Path], str] | None = None,
+        version_table: str = "alembic_version",
+        schema: str | None = None,
+    ) -> None:
+        self.name = name
+        self.metadata = metadata
+        self._migrations = migrations
+        self._models = _modules(models)
+        self._plugins = tuple(plugins)
+        self._database_url = database_url
+        self._recorder = Recorder(version_table, schema)
+
+    # -- what an operator does
+
+    def create(self, directory: str | os.PathLike[str]) -> tuple[Path, ...]:
+        """Make *directory* a deployment if it is none yet; return the files created."""
+        if self._database_url is not None:
+            return ()
+        return create_deployment(self.name, Path(directory))
+
+    def plan(self, target: Target, to: str | Sequence[str] = HEADS) -> Plan:
+        """Work out which revisions would run, in order. Reads the database, writes nothing.
+
+        :param to: ``heads``, ``owner@head``, ``owner@id``, or several of them.
+        :raises IntegrityError: if a fault would stop the run.
+        """
+        reading = self.read(target)
+        reading.require_sound()
+        return reading.plan(to)
+
+    def upgrade(
+        self,
+        target: Target,
+        to: str | Sequence[str] = HEADS,
+        *,
+        lock_timeout: float | None = None,
+        digest: str | None = None,
+        report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
+        waiting: Callable[[str], None] = lambda holder: None,  # noqa: ARG005
+    ) -> Upgrade:
+        """Apply everything that is pending, in the canonical order.
+
+        Looks without a lock first: with nothing pending and nothing wrong it is done. Else it takes
+        the database's run lock, reads everything again and runs what is pending then.
+
+        :param lock_timeout: seconds to wait for another migrator; by default the deployment's
+            ``lock_timeout``, or 300.
+        :param digest: run only the plan that has this digest.
+        :param report: told of each revision as it starts and ends.
+        :param waiting: told who holds the lock, if somebody does.
+        :raises IntegrityError: if a fault stops the run before it starts.
+        :raises RevisionError: if a revision fails.
+        :raises LockError: if the lock is not obtained in time.
+        """
+        started = time.monotonic()
+        database, deployment = self._open(target)
+        installation = self._installation(deployment)
+        reading = self._read(database, installation)
+        reading.require_sound()
+        plan = reading.plan(to)
+        if not plan and not reading.stale:
+            return Upgrade((), plan.digest, time.monotonic() - started, reading.problems)
+        if lock_timeout is None:
+            lock_timeout = deployment.lock_timeout if deployment else 300.0
+        try:
+            with (
+                database.migrate() as connection,
+                run_lock(
+                    database,
+                    connection,
+                    name=self._lock_name(),
+                    timeout=lock_timeout,
+                    waiting=waiting,
+                ),
+            ):
+                applied, plan, problems = self._upgrade_locked(
+                    database, connection, installation, to, digest, report
+                )
+        except sa.exc.DBAPIError as error:
+            raise database.unreachable(error) from error
+        return Upgrade(applied, plan.digest, time.monotonic() - started, problems)
+
+    def status(self, target: Target) -> Status:
+        """Tell where a database stands, owner by owner. Writes nothing, and raises no fault."""
+        database, deployment = self._open(target)
+        reading = self._read(database, self._installation(deployment))
+        return Status(database.title, reading.owners(), reading.plan(), reading.problems)
+
+    def history(self, target: Target) -> tuple[Event, ...]:
+        """Read the journal of a database, oldest event first."""
+        database, _ = self._open(target)
+        with database.look() as connection:
+            return () if connection is None else self._recorder.events(connection)
+
+    def plugins(self, target: Target | None = None) -> tuple[tuple[Owner, str], ...]:
+        """Return every installed owner with what is wrong with it, in words, or ``disabled``.
+
+        :param target: a deployment, whose configuration says which plugins take part.
+        """
+        deployment = self._open(target)[1] if target is not None else None
+        installation = self._installation(deployment)
+        return tuple(
+            (
+                owner,
+                "disabled"
+                if owner.name in installation.disabled
+                else " ".join(p.text for p in installation.problems if p.owner == owner.name),
+            )
+            for owner in installation.discovery.owners
+        )
+
+    def check_current(self, target: Target) -> None:
+        """Let an application check at its start that its database is up to date.
+
+        :raises PendingError: if revisions are pending.
+        :raises IntegrityError: if something is wrong.
+        """
+        plan = self.plan(target)
+        if plan:
+            raise PendingError(
+                f"{len(plan.steps)} revisions are pending, the first is {plan.keys[0]}.",
+                pending=plan.keys,
+                remedy=f"Run '{self.name} init-db' on the deployment before starting.",
+            )
+
+    # -- what a plugin author does
+
+    def revision(
+        self,
+        target: Target | None = None,
+        *,
+        plugin: str | None = None,
+        initialize: bool = False,
+        message: str = "",
+    ) -> NewRevision | None:
+        """Write the next revision of *plugin*, or of the core, from what its models say.
+
+        Compares with the database of *target*, or without one with a scratch SQLite database built
+        from the plan. Returns None, and writes nothing, where the models say nothing new.
+
+        :param initialize: write the plugin's first revision, and its folders where missing.
+        """
+        from anabranch.authoring import write_revision
+
+        return write_revision(self, target, plugin=plugin, initialize=initialize, message=message)
+
+    # -- what a host developer does
+
+    def add_commands(self, group: click.Group) -> None:
+        """Put ``init-db``, ``make-migrations`` and the group ``db`` on a click group.
+
+        For a Typer application, put them on ``typer.main.get_command(app)`` and call that.
+        """
+        from anabranch.cli import add_commands
+
+        add_commands(self, group)
+
+    # -- what the rooms above share
+
+    def read(self, target: Target) -> Reading:
+        """Read the installation and the database of *target* together."""
+        database, deployment = self._open(target)
+        return self._read(database, self._installation(deployment))
+
+    def open(self, target: Target) -> Database:
+        """Return the database that *target* leads to, without connecting to it."""
+        return self._open(target)[0]
+
+    def discover(self) -> Discovery:
+        """Find the installed owners. Imports no plugin."""
+        distribution, version = distribution_of([self.name, *self._packages()])
+        core = MigrationSource(self.name, self._migrations, self._models, distribution, version)
+        return discover(self.name, core, Hooks(self._plugins).sources())
+
+    @property
+    def recorder(self) -> Recorder:
+        """The reader and writer of the bookkeeping tables."""
+        return self._recorder
+
+    def _packages(self) -> list[str]:
+        migrations = self._migrations
+        return [migrations.split(".")[0]] if isinstance(migrations, str) else []
+
+    def _lock_name(self) -> str:
+        table = self._recorder.version_table.name
+        return f"anabranch\0{self._recorder.schema or ''}\0{table}"
+
+    def _open(self, target: Target) -> tuple[Database, Deployment | None]:
+        if isinstance(target, (sa.URL, sa.Engine, sa.Connection)):
+            return Database.of(target), None
+        text = os.fspath(target)
+        if "://" in text:
+            return Database.of(parse_url(text, Path.cwd())), None
+        directory = Path(text)
+        if self._database_url is not None:
+            url = parse_url(self._database_url(directory), directory.resolve())
+            return Database.of(url), None
+        deployment = read_deployment(self.name, directory)
+        return Database.of(parse_url(deployment.database_url, deployment.directory)), deployment
+
+    def _installation(self, deployment: Deployment | None) -> Installation:
+        leaves_out = deployment.leaves_out if deployment is not None else _nobody
+        return read_installation(self.discover(), leaves_out)
+
+    def _read(self, database: Database, installation: Installation) -> Reading:
+        try:
+            with database.look() as connection:
+                return read_database(installation, self._recorder, connection)
+        except sa.exc.DBAPIError as error:
+            raise database.unreachable(error) from error
+
+    def _upgrade_locked(
+        self,
+        database: Database,
+        connection: sa.Connection,
+        installation: Installation,
+        to: str | Sequence[str],
+        digest: str | None,
+        report: Callable[[Progress], None],
+    ) -> tuple[tuple[RevisionKey, ...], Plan, tuple[Problem, ...]]:
+        reading = self._record_adoption(connection, self._read_locked(connection, installation))
+        plan = reading.plan(to)
+        if digest is not None and plan.digest != digest:
+            raise RefusedError(
+                f"The plan has the digest {plan.digest}, not {digest}.",
+                remedy="Look at the plan again; packages or the database changed since.",
+            )
+        if not plan:
+            self._project(connection, reading)
+            return (), plan, reading.problems
+        from anabranch.executor import Executor
+        from anabranch.models import core_metadata
+
+        hooks = Hooks(self._plugins)
+        hooks.load(installation.discovery.owners, disabled=installation.disabled)
+        unmet = hooks.requirements(connection)
+        connection.rollback()
+        if unmet:
+            raise RequirementError(
+                "Requirements are not met:\n" + "\n".join(f"  {text}" for text in unmet),
+                remedy="Provide them, or disable the plugins that ask for them.",
+            )
+        executor = Executor(
+            database=database,
+            connection=connection,
+            recorder=self._recorder,
+            discovery=installation.discovery,
+            graph=reading.graph,
+            state=reading.state,
+            hooks=hooks,
+            metadata=core_metadata(self.metadata),
+            report=report,
+        )
+        return executor.run(plan), plan, reading.problems
+
+    def _read_locked(self, connection: sa.Connection, installation: Installation) -> Reading:
+        reading = read_database(installation, self._recorder, connection)
+        connection.rollback()
+        reading.require_sound()
+        return reading
+
+    def _record_adoption(self, connection: sa.Connection, reading: Reading) -> Reading:
+        """Write what another tool did into our tables, in one transaction; read again."""
+        adoption = reading.adoption
+        if not adoption:
+            return reading
+        at, actor = now(), f"{user_name()}@{socket.gethostname()}"
+        changes = [("adopted", adoption.added), ("reverted", adoption.removed)]
+        with connection.begin():
+            self._recorder.prepare(connection)
+            self._recorder.forget(connection, adoption.removed)
+            self._recorder.record_applied(
+                connection, [new_row(reading.graph, key) for key in sorted(adoption.added)]
+            )
+            self._recorder.record_events(
+                connection,
+                [
+                    Event(name, at, "", owner=key.owner, revision=key.id, actor=actor)
+                    for name, keys in changes
+                    for key in sorted(keys)
+                ],
+            )
+            self._write_projection(connection, reading)
+        return self._read_locked(connection, reading.installation)
+
+    def _project(self, connection: sa.Connection, reading: Reading) -> None:
+        if reading.stale:
+            with connection.begin():
+                self._recorder.prepare(connection)
+                self._write_projection(connection, reading)
+
+    def _write_projection(self, connection: sa.Connection, reading: Reading) -> None:
+        self._recorder.project(
+            connection,
+            reading.projection,
+            was=reading.state.projected - reading.adoption.removed,
+            rows=reading.state.version_rows or (),
+            ids=shown_ids(reading.projection, reading.applied),
+        )
+
+
+def _modules(models: Sequence[Any]) -> tuple[str, ...]:
+    """Return the modules that *models* names or lives in; a table's is not known."""
+    names: list[str] = []
+    for model in models:
+        if isinstance(model, str):
+            names.append(model)
+        elif isinstance(model, ModuleType):
+            names.append(model.__name__)
+        elif isinstance(model, type):
+            names.append(model.__module__)
+    return tuple(dict.fromkeys(names))
+
+
+def _nobody(_owner: str) -> bool:
+    return False

@@ -1,0 +1,51 @@
+"""The models of the core and of plugins: import them, find the ``MetaData`` of each."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import sqlalchemy as sa
+
+from anabranch.discovery import Owner
+from anabranch.errors import ConfigurationError
+from anabranch.hooks import import_for
+
+
+def core_metadata(source: Any) -> sa.MetaData:
+    """Return the ``MetaData`` that *source* is, has, or names as ``module:attribute``.
+
+    :raises ConfigurationError: if it leads to none.
+    """
+    named = source
+    if isinstance(source, str):
+        named = import_for(Owner("core"), source)
+    metadata = getattr(named, "metadata", named)
+    if not isinstance(metadata, sa.MetaData):
+        raise ConfigurationError(
+            f"metadata={source!r} leads to no MetaData.",
+            remedy="Give MigrationManager a MetaData, a declarative base, or 'module:attribute'.",
+        )
+    return metadata
+
+
+def owner_metadata(owner: Owner, core: sa.MetaData) -> sa.MetaData:
+    """Import the models of *owner* and return the ``MetaData`` it defines its tables on.
+
+    A naming convention is an input of a migration, so each owner's revisions run with its own.
+
+    :raises PluginError: if a module cannot be imported.
+    """
+    found = core
+    for name in owner.models:
+        found = _metadata_in(import_for(owner, name), found)
+    return found
+
+
+def _metadata_in(module: ModuleType, default: sa.MetaData) -> sa.MetaData:
+    for value in vars(module).values():
+        table = getattr(value, "__table__", value)
+        defined_here = getattr(value, "__module__", module.__name__) == module.__name__
+        if isinstance(table, sa.Table) and defined_here:
+            return table.metadata
+    return default

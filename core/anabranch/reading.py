@@ -1,0 +1,221 @@
+"""One reading of an installation and a database together: what every command starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import sqlalchemy as sa
+
+from anabranch.adoption import Adoption, adopt
+from anabranch.discovery import Discovery, Owner
+from anabranch.errors import IntegrityError
+from anabranch.graph import Graph
+from anabranch.integrity import check_integrity
+from anabranch.planning import HEADS, Plan, make_plan
+from anabranch.problems import Problem
+from anabranch.recorder import EMPTY, Recorder, State, shown_ids
+from anabranch.revision import CORE, AppliedRevision, Revision, RevisionKey
+from anabranch.scripts import read_location
+
+OwnerState = Literal["current", "pending", "empty", "disabled", "orphaned"]
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The owners and their revision headers; the same for every database.
+
+    :ivar problems: faults found so far, those of disabled plugins left out.
+    """
+
+    discovery: Discovery
+    revisions: tuple[Revision, ...]
+    disabled: frozenset[str]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerStatus:
+    """Where one owner stands in a database.
+
+    :ivar heads: its last applied revisions.
+    :ivar version: the installed version, or for an orphaned owner the one last seen.
+    """
+
+    name: str
+    state: OwnerState
+    distribution: str
+    version: str
+    applied: int
+    pending: int
+    heads: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a database stands: its owners, what is pending, and what is wrong."""
+
+    database: str
+    owners: tuple[OwnerStatus, ...]
+    plan: Plan
+    problems: tuple[Problem, ...]
+
+    @property
+    def state(self) -> Literal["current", "pending", "faulty"]:
+        if any(problem.level == "error" for problem in self.problems):
+            return "faulty"
+        return "pending" if self.plan else "current"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An installation, a database's state, and what follows from the two."""
+
+    installation: Installation
+    graph: Graph
+    state: State
+    adoption: Adoption
+    problems: tuple[Problem, ...]
+
+    @cached_property
+    def applied(self) -> frozenset[RevisionKey]:
+        """The applied set, with what was adopted and without what was reverted elsewhere."""
+        return (frozenset(self.state.applied) | self.adoption.added) - self.adoption.removed
+
+    def require_sound(self) -> None:
+        """Raise every error-level problem at once, if there is one.
+
+        :raises IntegrityError: which holds them all.
+        """
+        errors = [problem for problem in self.problems if problem.level == "error"]
+        if errors:
+            raise IntegrityError(errors)
+
+    def plan(self, target: str | Sequence[str] = HEADS) -> Plan:
+        return make_plan(self.graph, self.applied, target, disabled=self.installation.disabled)
+
+    @cached_property
+    def projection(self) -> frozenset[RevisionKey]:
+        """What Alembic's table should show."""
+        return frozenset(self.graph.maximal(self.applied & self.graph.installed))
+
+    @property
+    def stale(self) -> bool:
+        """Whether bookkeeping is to be written although no revision is pending."""
+        if self.adoption:
+            return True
+        shown = shown_ids(self.projection, self.applied)
+        return self.state.prepared and (
+            self.projection != self.state.projected or shown != self.state.version_rows
+        )
+
+    def owners(self) -> tuple[OwnerStatus, ...]:
+        """Return the status of every installed owner and of those only the database knows."""
+        plan = self.plan()
+        known = {owner.name for owner in self.installation.discovery.owners}
+        gone = sorted({key.owner for key in self.applied} - known)
+        orphans = (self._orphan(name) for name in gone)
+        return tuple(
+            self._owner_status(owner, plan)
+            for owner in (*self.installation.discovery.owners, *orphans)
+        )
+
+    def _orphan(self, name: str) -> Owner:
+        rows = [row for key, row in self.state.applied.items() if key.owner == name]
+        last = max(rows, key=lambda row: row.applied_at, default=None)
+        if last is None:
+            return Owner(name)
+        return Owner(name, distribution=last.distribution, version=last.version)
+
+    def _owner_status(self, owner: Owner, plan: Plan) -> OwnerStatus:
+        own = {key for key in self.applied if key.owner == owner.name}
+        followed = {parent for key in own for parent in self.graph.edges.down.get(key, ())}
+        pending = sum(1 for key in plan.keys if key.owner == owner.name)
+        state: OwnerState = "pending" if pending else "current"
+        if owner.name in self.installation.disabled:
+            state = "disabled"
+        elif self.installation.discovery.get(owner.name) is None:
+            state = "orphaned"
+        elif not own and not pending:
+            state = "empty"
+        return OwnerStatus(
+            name=owner.name,
+            state=state,
+            distribution=owner.distribution,
+            version=owner.version,
+            applied=len(own),
+            pending=pending,
+            heads=tuple(sorted(key.id for key in own - followed)),
+        )
+
+
+def read_installation(discovery: Discovery, leaves_out: Callable[[str], bool]) -> Installation:
+    """Read the headers of every owner's revisions; the faults of owners left out do not count."""
+    revisions: list[Revision] = []
+    problems = list(discovery.problems)
+    for owner in discovery.owners:
+        if owner.location is not None:
+            found, faults = read_location(owner.name, owner.location)
+            revisions += found
+            problems += faults
+    disabled = frozenset(
+        owner.name for owner in discovery.owners if owner.name != CORE and leaves_out(owner.name)
+    )
+    return Installation(
+        discovery,
+        tuple(revisions),
+        disabled,
+        tuple(problem for problem in problems if problem.owner not in disabled),
+    )
+
+
+def read_database(
+    installation: Installation, recorder: Recorder, connection: sa.Connection | None
+) -> Reading:
+    """Read the state of a database and put it beside what is installed.
+
+    :param connection: None for a database that does not exist yet.
+    """
+    state = EMPTY if connection is None else recorder.read(connection)
+    revisions = installation.revisions
+    graph = Graph.build(revisions, state.applied.values())
+    adoption = Adoption()
+    faults: tuple[Problem, ...] = ()
+    try:
+        adoption = adopt(graph, state)
+    except IntegrityError as error:
+        faults = error.problems
+    if adoption:
+        graph = Graph.build(revisions, adopted_rows(graph, state, adoption))
+    ignored = installation.disabled
+    problems = (
+        *installation.problems,
+        *(problem for problem in graph.problems if problem.owner not in ignored),
+        *faults,
+        *(
+            problem
+            for problem in check_integrity(graph, state.applied, installation.discovery)
+            if problem.owner not in ignored
+        ),
+    )
+    return Reading(installation, graph, state, adoption, problems)
+
+
+def adopted_rows(graph: Graph, state: State, adoption: Adoption) -> tuple[AppliedRevision, ...]:
+    """Return the rows of the applied set as they are once *adoption* is recorded."""
+    kept = [row for key, row in state.applied.items() if key not in adoption.removed]
+    return (*kept, *(new_row(graph, key) for key in sorted(adoption.added)))
+
+
+def new_row(graph: Graph, key: RevisionKey) -> AppliedRevision:
+    """Describe *key* as applied by another tool: when and by which version is not known."""
+    revision = graph.revisions.get(key, Revision(key))
+    return AppliedRevision(
+        key=key,
+        down_revisions=graph.edges.down.get(key, ()),
+        depends_on=graph.edges.depends.get(key, ()),
+        branch_labels=revision.branch_labels,
+        checksum=revision.checksum,
+    )
