@@ -149,7 +149,7 @@ class MigrationManager:
                 run_lock(
                     database,
                     connection,
-                    name=self._lock_name(),
+                    name=self.lock_name,
                     timeout=lock_timeout,
                     waiting=waiting,
                 ),
@@ -254,17 +254,36 @@ class MigrationManager:
         return discover(self.name, core, Hooks(self._plugins).sources())
 
     @property
+    def core_modules(self) -> tuple[str, ...]:
+        """Modules that are the core's: what they create in models is the core's too."""
+        metadata = self.metadata
+        named = metadata.split(":")[0] if isinstance(metadata, str) else ""
+        home = metadata.__module__ if isinstance(metadata, type) else ""
+        return tuple(name for name in (named, home, *self._models, *self._packages()) if name)
+
+    @property
     def recorder(self) -> Recorder:
         """The reader and writer of the bookkeeping tables."""
         return self._recorder
 
+    @property
+    def lock_name(self) -> str:
+        """What the run lock of a database is called."""
+        table = self._recorder.version_table.name
+        return f"anabranch\0{self._recorder.schema or ''}\0{table}"
+
+    def take_over(self, connection: sa.Connection, target: Target) -> Reading:
+        """Record what another tool did to a database that the caller has locked; read it."""
+        installation = self._installation(self._open(target)[1])
+        reading = self._record_adoption(connection, self._read_locked(connection, installation))
+        self._project(connection, reading)
+        with connection.begin():
+            self._recorder.prepare(connection)
+        return self._read_locked(connection, installation)
+
     def _packages(self) -> list[str]:
         migrations = self._migrations
         return [migrations.split(".")[0]] if isinstance(migrations, str) else []
-
-    def _lock_name(self) -> str:
-        table = self._recorder.version_table.name
-        return f"anabranch\0{self._recorder.schema or ''}\0{table}"
 
     def _open(self, target: Target) -> tuple[Database, Deployment | None]:
         if isinstance(target, (sa.URL, sa.Engine, sa.Connection)):

@@ -209,8 +209,10 @@ def adopted_rows(graph: Graph, state: State, adoption: Adoption) -> tuple[Applie
     return (*kept, *(new_row(graph, key) for key in sorted(adoption.added)))
 
 
-def new_row(graph: Graph, key: RevisionKey) -> AppliedRevision:
-    """Describe *key* as applied by another tool: when and by which version is not known."""
+def new_row(
+    graph: Graph, key: RevisionKey, distribution: str = "", version: str = "", at: str = ""
+) -> AppliedRevision:
+    """Describe *key* as applied by another tool, which may not say by which package and when."""
     revision = graph.revisions.get(key, Revision(key))
     return AppliedRevision(
         key=key,
@@ -218,4 +220,7 @@ def new_row(graph: Graph, key: RevisionKey) -> AppliedRevision:
         depends_on=graph.edges.depends.get(key, ()),
         branch_labels=revision.branch_labels,
         checksum=revision.checksum,
+        distribution=distribution,
+        version=version,
+        applied_at=at,
     )

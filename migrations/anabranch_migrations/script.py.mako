@@ -1,25 +1,25 @@
 """${message}
 
-Revision ID: ${revision}
-Revises: ${revises}
+Revision ID: ${up_revision}
+Revises:${" " + comma(down_revision) if down_revision else ""}
 Create Date: ${create_date}
 """
 
 import sqlalchemy as sa
 from alembic import op
-% for line in imports:
-${line}
-% endfor
+% if imports:
+${imports}
+% endif
 
-revision = ${repr(revision)}
+revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}
 
 
 def upgrade() -> None:
-    ${upgrades}
+    ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
-    ${downgrades}
+    ${downgrades if downgrades else "pass"}

@@ -1,0 +1,251 @@
+"""``make-migrations``: check that a revision can be written, write it, or say why not."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from anabranch.authoring import dependencies
+from anabranch.authoring.comparison import Scope, compare
+from anabranch.authoring.naming import constraints_named
+from anabranch.authoring.ownership import Models
+from anabranch.authoring.rendering import in_words, render_file, slug
+from anabranch.authoring.scratch import scratch_database
+from anabranch.discovery import Discovery, Owner, find_module
+from anabranch.errors import IntegrityError, PendingError, UsageError
+from anabranch.names import normalise
+from anabranch.objects import OwnedObject
+from anabranch.problems import did_you_mean
+from anabranch.reading import Reading
+from anabranch.revision import CORE, RevisionKey
+
+if TYPE_CHECKING:
+    from anabranch.manager import MigrationManager, Target
+
+
+@dataclass(frozen=True, slots=True)
+class NewRevision:
+    """A revision file that was written, what it does in words, and what it depends on."""
+
+    key: RevisionKey
+    path: Path
+    operations: tuple[str, ...]
+    depends_on: tuple[RevisionKey, ...]
+
+
+def write_revision(
+    manager: MigrationManager,
+    target: Target | None,
+    *,
+    plugin: str | None,
+    initialize: bool,
+    message: str,
+) -> NewRevision | None:
+    """Do what :meth:`MigrationManager.revision` says."""
+    discovery = manager.discover()
+    owner = _owner(manager.name, discovery, plugin)
+    folder = _folder(manager.name, owner)
+    _check_start(manager.name, owner, initialize=initialize)
+    models = Models.load(
+        discovery, manager.metadata, wanted=owner.name, core_modules=manager.core_modules
+    )
+    with _database(manager, target, owner) as (connection, reading):
+        graph = reading.graph
+        recorded = manager.recorder.objects(connection)
+        scope = Scope.of(owner.name, models, recorded)
+        upgrade, context = compare(connection, scope)
+        if upgrade.is_empty():
+            return None
+        heads = graph.heads(owner.name)
+        if len(heads) > 1:
+            raise UsageError(
+                f"{owner.name} has several heads: {', '.join(key.id for key in heads)}.",
+                remedy="Merge them first: a revision with all of them as its down_revision.",
+            )
+        wanted = dependencies.foreign_needs(dependencies.needs(upgrade), owner.name, models)
+        needed = _providers(manager, wanted, recorded, reading)
+        depends_on = dependencies.minimal(needed, heads, graph)
+        key = RevisionKey(owner.name, _new_id(reading))
+        label = manager.name if owner.name == CORE else owner.name
+        message = message or ("initial revision" if not heads else "update models")
+        with constraints_named(upgrade):
+            text = render_file(
+                upgrade,
+                context,
+                revision=key.id,
+                message=message,
+                down_revision=heads[0].id if heads else None,
+                branch_labels=None if heads else (label,),
+                depends_on=tuple(dependencies.reference(other, graph) for other in depends_on),
+            )
+        operations = in_words(upgrade)
+    path = _write(folder, f"{key.id}_{slug(message)}".rstrip("_") + ".py", text)
+    return NewRevision(key, path, operations, depends_on)
+
+
+def _owner(application: str, discovery: Discovery, plugin: str | None) -> Owner:
+    if plugin is None:
+        return discovery.owners[0]
+    name = normalise(plugin)
+    owner = discovery.get(name)
+    names = [other.name for other in discovery.owners[1:]]
+    package = name.replace("-", "_")
+    if owner is None or name == CORE:
+        raise UsageError(
+            f"No installed plugin is called {plugin!r}.{did_you_mean(name, names)} "
+            f"Installed plugins: {', '.join(names) or 'none'}.",
+            remedy="Add these lines to its pyproject.toml, then install it with "
+            f"'pip install -e DIRECTORY':\n{_entry_points(application, name, package)}",
+        )
+    missing = [
+        kind
+        for kind, value in (("models", owner.models), ("migrations", owner.migrations))
+        if not value
+    ]
+    if missing:
+        module = (*owner.models, owner.migrations, owner.hooks.split(":")[0])
+        package = next(value for value in module if value).rpartition(".")[0] or package
+        raise UsageError(
+            f"{owner.title} has no entry point in the group "
+            f"{' and '.join(f'{application}.{kind}' for kind in missing)}.",
+            remedy="Add these lines to its pyproject.toml, then install it again with "
+            f"'pip install -e DIRECTORY':\n{_entry_points(application, name, package, missing)}",
+        )
+    return owner
+
+
+def _entry_points(application: str, name: str, package: str, kinds: list[str] | None = None) -> str:
+    modules = {"models": f"{package}.db_models", "migrations": f"{package}.migrations"}
+    return "\n".join(
+        f'  [project.entry-points."{application}.{kind}"]\n  {name} = "{modules[kind]}"'
+        for kind in kinds or modules
+    )
+
+
+def _folder(application: str, owner: Owner) -> Path:
+    """Return the folder the file goes to, which need not exist yet."""
+    folder = owner.location
+    if folder is None:
+        package, _, rest = owner.migrations.partition(".")
+        top = find_module(package) if package.isidentifier() else Path(owner.migrations)
+        if top is None or (rest and not top.is_dir()):
+            raise UsageError(
+                f"The package {package!r} of {owner.title} was not found.",
+                remedy="Install the plugin with 'pip install -e DIRECTORY'.",
+            )
+        folder = Path(top, *rest.split("."), "versions") if rest else top / "versions"
+    if {"site-packages", "dist-packages"} & set(folder.parts):
+        raise UsageError(
+            f"{owner.title} is installed as a copy, in {folder}: a revision written there would be "
+            "lost with the next installation.",
+            remedy=f"Install it in editable mode, from its source: pip install -e DIRECTORY. Then "
+            f"run '{application} make-migrations' again.",
+        )
+    return folder
+
+
+def _check_start(application: str, owner: Owner, *, initialize: bool) -> None:
+    started = owner.location is not None and any(
+        path.name != "__init__.py" for path in owner.location.glob("*.py")
+    )
+    if initialize and started:
+        raise UsageError(
+            f"{owner.name} has revisions already, in {owner.location}.",
+            remedy="Leave out --initialize to write the next one.",
+        )
+    if not initialize and not started:
+        option = "" if owner.name == CORE else f" --plugin {owner.name}"
+        raise UsageError(
+            f"{owner.name} has no revisions yet.",
+            remedy=f"Write the first: {application} make-migrations{option} --initialize",
+        )
+
+
+@contextmanager
+def _database(
+    manager: MigrationManager, target: Target | None, owner: Owner
+) -> Iterator[tuple[sa.Connection, Reading]]:
+    """Connect to a database in which *owner* is up to date: the target's, or a scratch one."""
+    with ExitStack() as stack:
+        connection = None
+        if target is not None:
+            reading = manager.read(target)
+            _require_sound(reading, owner)
+            pending = [key for key in reading.plan().keys if key.owner == owner.name]
+            if pending:
+                raise PendingError(
+                    f"{len(pending)} revisions of {owner.name} are pending in this database, the "
+                    f"first is {pending[0]}.",
+                    pending=pending,
+                    remedy=f"Run '{manager.name} init-db' on it first, or leave the directory out.",
+                )
+            connection = stack.enter_context(manager.open(target).look())
+        if connection is None:
+            connection, reading = stack.enter_context(scratch_database(manager, owner.name))
+        yield connection, reading
+
+
+def _require_sound(reading: Reading, owner: Owner) -> None:
+    errors = [p for p in reading.problems if p.level == "error" and p.owner == owner.name]
+    # A folder that is missing is what --initialize is for.
+    errors = [problem for problem in errors if problem.code != "AB119"]
+    if errors:
+        raise IntegrityError(errors)
+
+
+def _providers(
+    manager: MigrationManager,
+    wanted: dict[dependencies.Need, str],
+    recorded: tuple[OwnedObject, ...],
+    reading: Reading,
+) -> set[RevisionKey]:
+    """Find the revision that provides each need; replay the history where it was not recorded."""
+    found = {need: dependencies.provider(need, recorded) for need in wanted}
+    if None in found.values():
+        with scratch_database(manager, *sorted(set(wanted.values()))) as (connection, _):
+            replayed = manager.recorder.objects(connection)
+        found = {need: key or dependencies.provider(need, replayed) for need, key in found.items()}
+    unknown = [need for need, key in found.items() if key is None]
+    # What no revision was seen to create is there at the owner's heads at the latest.
+    late = {head for need in unknown for head in reading.graph.heads(wanted[need])}
+    return {key for key in found.values() if key is not None} | late
+
+
+def _new_id(reading: Reading) -> str:
+    taken = {key.id for key in reading.graph.revisions}
+    while (id_ := uuid.uuid4().hex[:12]) in taken:
+        continue
+    return id_
+
+
+def _write(folder: Path, name: str, text: str) -> Path:
+    """Write the file whole or not at all, inside *folder*, over no other."""
+    path = folder / name
+    try:
+        for package in (folder.parent, folder):
+            package.mkdir(exist_ok=True)
+            (package / "__init__.py").touch()  # so that every build tool ships it
+        if path.resolve().parent != folder.resolve():
+            raise UsageError(f"{path} is not inside {folder}.")
+        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+            Path(temporary).chmod(0o644)
+            os.link(temporary, path)
+        finally:
+            Path(temporary).unlink()
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}.",
+            remedy="Check the folder's permissions, and that its disk is not full.",
+        ) from error
+    return path

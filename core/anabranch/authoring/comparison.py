@@ -1,0 +1,162 @@
+"""Compare what one owner's models say with what a database has, and see nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.autogenerate import produce_migrations
+from alembic.migration import MigrationContext
+from alembic.operations import ops
+
+from anabranch.authoring.ownership import Models, by_table, table_name
+from anabranch.errors import PendingError, PluginError
+from anabranch.objects import OwnedObject, TableName
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What of the models and the database is one owner's.
+
+    :ivar own: its tables, those its models define and those it made before.
+    :ivar shared: tables of others that carry columns, indexes or constraints of it.
+    """
+
+    owner: str
+    models: Models
+    own: frozenset[TableName]
+    shared: frozenset[TableName]
+    recorded: tuple[OwnedObject, ...]
+
+    @classmethod
+    def of(cls, owner: str, models: Models, recorded: Iterable[OwnedObject]) -> Scope:
+        recorded = tuple(recorded)
+        makers = {item.table: item.owner for item in recorded if item.kind == "table"}
+        tables = by_table(models)
+        defined = {name: models.owner_of_table(table) for name, table in tables.items()}
+        own = {name for name, of in defined.items() if of == owner}
+        own |= {name for name, of in makers.items() if of == owner and name not in defined}
+        shared = {
+            name
+            for name, table in tables.items()
+            if name not in own and any(models.owner_of(item) == owner for item in _items(table))
+        }
+        shared |= {
+            item.table
+            for item in recorded
+            if item.owner == owner and item.kind != "table" and item.table not in own
+        }
+        return cls(owner, models, frozenset(own), frozenset(shared), recorded)
+
+    def includes_name(self, name: str | None, kind: str, parents: Any) -> bool:
+        """Filter what is reflected: other owners' tables are not even looked at."""
+        if kind == "schema":
+            return (name or "") in {table.schema for table in self.own | self.shared}
+        if kind == "table":
+            table = TableName(parents.get("schema_name") or "", name or "")
+            return table in self.own or table in self.shared
+        return True
+
+    def includes_object(
+        self, item: Any, name: str | None, kind: str, reflected: bool, counterpart: Any
+    ) -> bool:
+        """Filter what is compared: on any table only what is this owner's."""
+        if kind == "table":
+            table = table_name(item)
+            return table in self.own or (table in self.shared and (not reflected))
+        if not reflected:
+            return self.models.owner_of(item) == self.owner
+        if counterpart is not None:
+            return True
+        table = table_name(item.table)
+        columns = [name] if kind == "column" else [column.name for column in item.columns]
+        owners = {self._maker("column", table, str(column)) for column in columns}
+        if kind == "index" and (maker := self._maker("index", table, str(name))) is not None:
+            owners = {maker}
+        if table in self.own:
+            return owners <= {None, self.owner}
+        return owners == {self.owner}
+
+    def _maker(self, kind: str, table: TableName, name: str) -> str | None:
+        return next(
+            (
+                item.owner
+                for item in self.recorded
+                if item.kind == kind and item.table == table and item.name == name
+            ),
+            None,
+        )
+
+
+def compare(connection: sa.Connection, scope: Scope) -> tuple[ops.UpgradeOps, MigrationContext]:
+    """Return what would bring the database to what the owner's models say.
+
+    :raises PendingError: if a table of another owner, on which this one has something, is not
+        there yet.
+    """
+    _require_shared(connection, scope)
+    metadata = {
+        id(table.metadata): table.metadata
+        for table in scope.models.tables()
+        if table_name(table) in scope.own | scope.shared
+    }
+    context = MigrationContext.configure(
+        connection,
+        opts={
+            "include_name": scope.includes_name,
+            "include_object": scope.includes_object,
+            "include_schemas": any(table.schema for table in scope.own | scope.shared),
+            "target_metadata": list(metadata.values()) or sa.MetaData(),
+            "compare_type": True,
+        },
+    )
+    try:
+        script = produce_migrations(context, context.opts["target_metadata"])
+    except sa.exc.NoReferencedTableError as error:
+        raise PluginError(
+            f"A foreign key of {scope.owner} leads to a table its MetaData does not have: {error}",
+            owner=scope.owner,
+            remedy="Define the models on the host's declarative base, or refer to the column "
+            "itself: ForeignKey(User.id) instead of a string.",
+        ) from error
+    assert script.upgrade_ops is not None
+    _leave_out_others(script.upgrade_ops, scope)
+    return script.upgrade_ops, context
+
+
+def _items(table: sa.Table) -> list[Any]:
+    return [*table.columns, *table.indexes, *table.constraints]
+
+
+def _require_shared(connection: sa.Connection, scope: Scope) -> None:
+    inspector = sa.inspect(connection)
+    defined = by_table(scope.models)
+    for table in sorted(scope.shared & set(defined)):
+        if not inspector.has_table(table.name, table.schema or None):
+            owner = scope.models.owner_of_table(defined[table])
+            raise PendingError(
+                f"{scope.owner} adds to the table {table.name!r} of {owner}, "
+                "which this database does not have yet.",
+                pending=(),
+                remedy="Bring the deployment up to date first, or leave the directory out.",
+            )
+
+
+def _leave_out_others(upgrade: ops.UpgradeOps, scope: Scope) -> None:
+    """Take other owners' columns out of the tables that are created: Alembic takes all of them."""
+    tables = by_table(scope.models)
+    for operation in upgrade.ops:
+        if isinstance(operation, ops.CreateTableOp):
+            table = tables[TableName(operation.schema or "", operation.table_name)]
+            foreign = {c.name for c in table.columns if scope.models.owner_of(c) != scope.owner}
+            operation.columns = [
+                item for item in operation.columns if not foreign & _column_names(item)
+            ]
+
+
+def _column_names(item: Any) -> set[str]:
+    if isinstance(item, sa.Column):
+        return {item.name}
+    return {column.name for column in getattr(item, "columns", ())}

@@ -1,0 +1,102 @@
+"""Infer what a revision depends on: the oldest revision that provides each thing it refers to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from alembic.operations import ops
+
+from anabranch.authoring.ownership import Models, by_table, table_name
+from anabranch.graph import Graph
+from anabranch.objects import OwnedObject, TableName
+from anabranch.revision import RevisionKey
+
+
+class Need(NamedTuple):
+    """A table that must exist and, unless empty, a column of it."""
+
+    table: TableName
+    column: str = ""
+
+
+def needs(upgrade: ops.UpgradeOps) -> frozenset[Need]:
+    """Return the tables and columns that *upgrade* refers to and does not itself create."""
+    created = {
+        TableName(operation.schema or "", operation.table_name)
+        for operation in upgrade.ops
+        if isinstance(operation, ops.CreateTableOp)
+    }
+    found = {need for operation in upgrade.ops for need in _needs(operation)}
+    return frozenset(need for need in found if need.table not in created)
+
+
+def _needs(operation: Any) -> Iterator[Need]:
+    if isinstance(operation, ops.CreateTableOp):
+        for item in operation.columns:
+            if isinstance(item, sa.ForeignKeyConstraint):
+                yield from _referred(item.elements)
+    elif isinstance(operation, ops.ModifyTableOps):
+        for part in operation.ops:
+            yield from _needs(part)
+    elif isinstance(operation, ops.AddColumnOp):
+        yield Need(TableName(operation.schema or "", operation.table_name))
+        yield from _referred(operation.column.foreign_keys)
+    elif isinstance(operation, ops.CreateForeignKeyOp):
+        yield Need(TableName(operation.kw.get("source_schema") or "", operation.source_table))
+        target = TableName(operation.kw.get("referent_schema") or "", operation.referent_table)
+        for name in operation.remote_cols:
+            yield Need(target, name)
+    elif isinstance(operation, ops.CreateIndexOp):
+        table = TableName(operation.schema or "", operation.table_name)
+        yield Need(table)
+        for column in operation.columns:
+            yield Need(table, getattr(column, "name", None) or str(column))
+
+
+def _referred(foreign_keys: Iterable[sa.ForeignKey]) -> Iterator[Need]:
+    for foreign_key in foreign_keys:
+        yield Need(table_name(foreign_key.column.table), foreign_key.column.name)
+
+
+def foreign_needs(wanted: Iterable[Need], owner: str, models: Models) -> dict[Need, str]:
+    """Return those of *wanted* that are another owner's, and whose."""
+    tables = by_table(models)
+    found: dict[Need, str] = {}
+    for need in wanted:
+        table = tables.get(need.table)
+        if table is None:
+            continue
+        column = table.columns.get(need.column) if need.column else None
+        of = models.owner_of(column) if column is not None else models.owner_of_table(table)
+        if of != owner:
+            found[need] = of
+    return found
+
+
+def provider(need: Need, recorded: Iterable[OwnedObject]) -> RevisionKey | None:
+    """Return the revision that first provided *need*; None if that was not recorded."""
+    table: RevisionKey | None = None
+    for item in recorded:
+        if item.table == need.table:
+            if item.kind == "column" and item.name == need.column:
+                return item.key
+            if item.kind == "table":
+                table = item.key
+    return table
+
+
+def minimal(
+    wanted: Iterable[RevisionKey], down: Iterable[RevisionKey], graph: Graph
+) -> tuple[RevisionKey, ...]:
+    """Return those of *wanted* that neither *down* nor the others already need."""
+    down = set(down)
+    return tuple(key for key in graph.reduce({*wanted, *down}) if key not in down)
+
+
+def reference(key: RevisionKey, graph: Graph) -> str:
+    """Return how a file names *key* of another owner: by id, with the owner where it must be."""
+    names = [other for other in graph.installed if other.id == key.id]
+    labels = [other for other in graph.installed if key.id in graph.revisions[other].branch_labels]
+    return key.id if len(names) == 1 and not labels else str(key)

@@ -1,0 +1,106 @@
+"""From operations to the text of a revision file."""
+
+from __future__ import annotations
+
+import ast
+import keyword
+import re
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from alembic.autogenerate import render_python_code
+from alembic.migration import MigrationContext
+from alembic.operations import ops
+from mako.template import Template
+
+from anabranch.discovery import find_module
+
+_SLUG_LENGTH = 40
+
+
+def render_file(
+    upgrade: ops.UpgradeOps,
+    context: MigrationContext,
+    *,
+    revision: str,
+    message: str,
+    down_revision: str | None,
+    branch_labels: tuple[str, ...] | None,
+    depends_on: tuple[str, ...],
+) -> str:
+    """Return the text of a revision file; it is valid Python whatever *message* holds."""
+    imports: set[str] = set()
+    upgrades = _render(upgrade, context, imports)
+    downgrades = _render(upgrade.reverse(), context, imports)
+    path = str(find_module("anabranch_migrations")) + "/script.py.mako"
+    text = Template(filename=path).render(  # noqa: S702 - it makes Python, not HTML
+        message=docstring(message),
+        up_revision=revision,
+        comma=str,
+        create_date=datetime.now(timezone.utc).isoformat(sep=" ", timespec="microseconds"),
+        imports="\n".join(sorted(imports)),
+        down_revision=down_revision,
+        branch_labels=branch_labels,
+        depends_on=depends_on[0] if len(depends_on) == 1 else depends_on or None,
+        upgrades=upgrades,
+        downgrades=downgrades,
+    )
+    ast.parse(text)
+    return str(text)
+
+
+def _render(operations: Any, context: MigrationContext, imports: set[str]) -> str:
+    def render_item(kind: str, item: Any, autogen_context: Any) -> Literal[False]:
+        module = type(item).__module__
+        if kind == "type" and not module.startswith("sqlalchemy."):
+            autogen_context.imports.add(f"import {module}")
+        seen.append(autogen_context)
+        return False
+
+    seen: list[Any] = []
+    code = render_python_code(
+        operations, render_as_batch=True, render_item=render_item, migration_context=context
+    )
+    for autogen_context in seen[-1:]:
+        imports |= autogen_context.imports
+    lines = [line for line in code.splitlines() if not line.strip().startswith("# ###")]
+    return textwrap.dedent("\n".join(lines)).strip().replace("\n", "\n    ") or "pass"
+
+
+def docstring(message: str) -> str:
+    """Return *message* so that it stands in a docstring, on one line, and says nothing else."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in message).split())
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def slug(message: str) -> str:
+    """Return *message* as a part of a file name: ASCII words, 40 characters at most."""
+    plain = unicodedata.normalize("NFKD", message).encode("ascii", "ignore").decode().lower()
+    words = "_".join(re.findall(r"[a-z0-9]+", plain))[:_SLUG_LENGTH].strip("_")
+    return f"{words}_" if keyword.iskeyword(words) else words
+
+
+def in_words(upgrade: ops.UpgradeOps) -> tuple[str, ...]:
+    """Say in a line each what *upgrade* does."""
+    lines: list[str] = []
+    for diff in upgrade.as_diffs():
+        parts: Sequence[Any] = diff if isinstance(diff, tuple) else diff[0]
+        lines.append(_words(parts))
+    return tuple(lines)
+
+
+def _words(diff: Sequence[Any]) -> str:
+    verb = str(diff[0]).replace("_", " ")
+    subject = diff[-1] if not str(diff[0]).startswith("modify") else None
+    if subject is None:
+        return f"{verb} {diff[2]}.{diff[3]}"
+    if str(diff[0]).endswith("_column"):
+        return f"{verb} {diff[2]}.{subject.name}"
+    table = getattr(subject, "table", None)
+    name = getattr(subject, "name", None)
+    if not isinstance(name, str):
+        name = ", ".join(column.name for column in getattr(subject, "columns", ()))
+    return f"{verb} {name}" + (f" on {table.name}" if table is not None else "")

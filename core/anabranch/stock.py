@@ -1,0 +1,164 @@
+"""Serve stock Alembic: show it all owners' revisions, and record what it does.
+
+It runs the revisions in its own order. What it applies or reverts is recorded in the same
+transaction; what it stamps is taken over by the next command of ours.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import Script, ScriptDirectory
+from alembic.script.revision import RevisionMap
+from alembic.util import CommandError
+
+from anabranch.errors import AnabranchError
+from anabranch.locking import run_lock, user_name
+from anabranch.manager import MigrationManager
+from anabranch.models import core_metadata
+from anabranch.objects import ObjectTracker
+from anabranch.reading import Reading, new_row
+from anabranch.recorder import Event, now
+from anabranch.revision import RevisionKey
+from anabranch.scripts import load_script
+
+
+def serve(config: Config, script: ScriptDirectory, context: Any) -> None:
+    """Run the Alembic command that is under way, on the deployment that *config* names.
+
+    :param context: ``alembic.context``, which stands for Alembic's ``EnvironmentContext``.
+
+    :raises CommandError: for every error of ours, since Alembic shows that without a traceback.
+    """
+    try:
+        manager = _manager(config)
+        deployment = Path(config.get_alembic_option("anabranch_deployment") or ".")
+        if context.is_offline_mode():
+            raise CommandError("Offline mode is not supported here: the plan depends on the state.")
+        database = manager.open(deployment)
+        with (
+            database.migrate() as connection,
+            run_lock(
+                database,
+                connection,
+                name=manager.lock_name,
+                timeout=300,
+                waiting=print,
+            ),
+        ):
+            reading = manager.take_over(connection, deployment)
+            script.revision_map = RevisionMap(lambda: _scripts(reading))
+            recording = _Recording(manager, reading, connection)
+            context.configure(
+                connection=connection,
+                target_metadata=core_metadata(manager.metadata),
+                render_as_batch=True,
+                transactional_ddl=True,
+                transaction_per_migration=database.dialect != "sqlite",
+                version_table=manager.recorder.version_table.name,
+                version_table_schema=manager.recorder.schema,
+                on_version_apply=recording.note,
+            )
+            with recording.tracker.watching(), context.begin_transaction():
+                context.run_migrations()
+    except AnabranchError as error:
+        raise CommandError(f"{error.what} {error.remedy}".strip()) from error
+
+
+def _manager(config: Config) -> MigrationManager:
+    name = config.get_alembic_option("anabranch_app") or ""
+    try:
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise CommandError(
+            f"anabranch_app = {name} cannot be imported: {error}. "
+            "It names the application's MigrationManager as module:attribute."
+        ) from error
+    if not isinstance(found, MigrationManager):
+        raise CommandError(f"anabranch_app = {name} is no MigrationManager.")
+    return found
+
+
+def _scripts(reading: Reading) -> list[Script]:
+    """Return Alembic's view of the installed revisions: references resolved, none redundant."""
+    graph = reading.graph
+    owners: dict[str, RevisionKey] = {}
+    scripts: list[Script] = []
+    for key in graph.order:
+        if key not in graph.installed:
+            continue
+        if (other := owners.setdefault(key.id, key)) != key:
+            raise CommandError(
+                f"{other} and {key} have the same id, which Alembic cannot tell apart."
+            )
+        revision = graph.revisions[key]
+        down = graph.edges.down.get(key, ())
+        kept = graph.maximal(graph.declared(key))
+        module: Any = load_script(revision)
+        module.down_revision = tuple(parent.id for parent in down) or None
+        module.depends_on = tuple(
+            parent.id for parent in graph.edges.depends.get(key, ()) if parent in kept
+        )
+        module.branch_labels = revision.branch_labels
+        scripts.append(Script(module, key.id, revision.path))
+    return scripts
+
+
+class _Recording:
+    """Notes Alembic's steps in our tables, in the transaction of each."""
+
+    def __init__(
+        self, manager: MigrationManager, reading: Reading, connection: sa.Connection
+    ) -> None:
+        self._recorder = manager.recorder
+        self._reading = reading
+        self._keys = {key.id: key for key in reading.graph.installed}
+        self._projected = set(reading.projection)
+        self._actor = f"{user_name()}@{socket.gethostname()}"
+        self.tracker = ObjectTracker(
+            connection, self._recorder.objects(connection), self._recorder.table_names
+        )
+        connection.rollback()
+
+    def note(self, ctx: Any, step: Any, heads: Any, run_args: Any) -> None:  # noqa: ARG002
+        """Record one step; the signature is Alembic's ``on_version_apply``."""
+        if step.is_stamp:
+            return
+        connection = ctx.connection
+        key = self._keys[step.up_revision_id]
+        owner = self._reading.installation.discovery.get(key.owner)
+        event, distribution, version = "reverted", "", ""
+        if owner is not None:
+            distribution, version = owner.distribution, owner.version
+        if step.is_upgrade:
+            event = "applied"
+            row = new_row(self._reading.graph, key, distribution, version, now())
+            self._recorder.record_applied(connection, [row])
+        else:
+            self._recorder.forget(connection, [key])
+        self._recorder.record_events(
+            connection,
+            [
+                Event(
+                    event,
+                    now(),
+                    "alembic",
+                    key.owner,
+                    key.id,
+                    distribution,
+                    version,
+                    0.0,
+                    self._actor,
+                    self._reading.graph.revisions[key].message,
+                )
+            ],
+        )
+        self._recorder.record_objects(connection, self.tracker.finish(key))
+        shown = {self._keys[id_] for id_ in heads}
+        self._recorder.project(connection, shown, was=self._projected, rows=heads, ids=heads)
+        self._projected = shown
