@@ -293,3 +293,7 @@ def _plugins(manager: _Manager) -> click.Command:
             )
 
     return plugins
+
+
+for _command in _commands(_named_manager):
+    main.add_command(_command)
