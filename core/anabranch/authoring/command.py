@@ -179,13 +179,15 @@ def _database(
         if target is not None:
             reading = manager.read(target)
             _require_sound(reading, owner)
-            pending = [key for key in reading.plan().keys if key.owner == owner.name]
+            # Not the plan's: that leaves out the revisions of a disabled plugin.
+            pending = [key for key in reading.graph.of(owner.name) if key not in reading.applied]
             if pending:
+                disabled = owner.name in reading.installation.disabled
+                first = "Enable it there and run" if disabled else "Run"
                 raise PendingError(
-                    f"{len(pending)} revisions of {owner.name} are pending in this database, the "
-                    f"first is {pending[0]}.",
+                    f"This database lacks revisions of {owner.name}, the first is {pending[0]}.",
                     pending=pending,
-                    remedy=f"Run '{manager.name} init-db' on it first, or leave the directory out.",
+                    remedy=f"{first} '{manager.name} init-db', or leave the directory out.",
                 )
             connection = stack.enter_context(manager.open(target).look())
         if connection is None:

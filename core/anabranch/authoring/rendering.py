@@ -67,13 +67,14 @@ def _render(operations: Any, context: MigrationContext, imports: set[str]) -> st
     for autogen_context in seen[-1:]:
         imports |= autogen_context.imports
     lines = [line for line in code.splitlines() if not line.strip().startswith("# ###")]
-    return textwrap.dedent("\n".join(lines)).strip().replace("\n", "\n    ") or "pass"
+    body = textwrap.dedent("\n".join(lines)).strip() or "pass"
+    return textwrap.indent(body, "    ").lstrip()
 
 
 def docstring(message: str) -> str:
     """Return *message* so that it stands in a docstring, on one line, and says nothing else."""
     text = " ".join("".join(c if c.isprintable() else " " for c in message).split())
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+    return text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
 
 
 def slug(message: str) -> str:
