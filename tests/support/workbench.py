@@ -131,7 +131,8 @@ class Workbench:
         self.site = Site(directory / "site", application=APPLICATION)
         self.deployment = directory / "deployment"
         self.database = database or Database(f"sqlite:///{self.deployment / 'market.sqlite'}")
-        self._environment = {"MARKET_SQLALCHEMY_DATABASE_URL": database and database.url}
+        url = database.url if database is not None else None
+        self._environment = {"MARKET_SQLALCHEMY_DATABASE_URL": url}
 
     def develop(self, *distributions: Distribution) -> None:
         """Install *distributions* editable, or write the files that changed; deletes none."""
