@@ -48,7 +48,7 @@ def _needs(operation: Any) -> Iterator[Need]:
         target = TableName(operation.kw.get("referent_schema") or "", operation.referent_table)
         for name in operation.remote_cols:
             yield Need(target, name)
-    elif isinstance(operation, ops.CreateIndexOp):
+    elif isinstance(operation, (ops.CreateIndexOp, ops.CreateUniqueConstraintOp)):
         table = TableName(operation.schema or "", operation.table_name)
         yield Need(table)
         for column in operation.columns:

@@ -128,14 +128,15 @@ class Models:
         table_owner = self.owner_of_table(item.table)
         if (named := self._named(item)) is not None:
             return named
-        creator = self._created_by.get(id(item), table_owner)
-        if isinstance(item, sa.ForeignKeyConstraint | sa.UniqueConstraint):
-            # A constraint that came with a column is whose the column is.
-            owners = {self.owner_of(column) for column in item.columns}
-            if len(owners) == 1:
-                return owners.pop()
-        # The core knows no plugin's table: what its helpers add there is the plugin's.
-        return table_owner if creator == CORE else creator
+        creator = self._created_by.get(id(item), CORE)
+        # The core knows no plugin's table, and what a table was made with is its owner's.
+        if creator not in (CORE, self._created_by.get(id(item.table))):
+            return creator
+        if isinstance(item, sa.Column):
+            return table_owner
+        # A key or an index that came with a column is whose the column is.
+        owners = {self.owner_of(column) for column in item.columns}
+        return owners.pop() if len(owners) == 1 else table_owner
 
     def _named(self, item: Any) -> str | None:
         owner = item.info.get("owner") if item.info else None
@@ -160,14 +161,20 @@ class Models:
                 event.remove(kind, "after_parent_attach", self._attached)
 
     def _attached(self, item: Any, _parent: Any) -> None:
-        frame: FrameType | None = sys._getframe(1)
+        if (owner := self._at_work(sys._getframe(1))) is not None:
+            self._created_by.setdefault(id(item), owner)
+            self._held.append(item)  # an id is only an object's while the object lives
+
+    def _at_work(self, frame: FrameType | None) -> str | None:
+        """Return whose code runs: a function of the core works for the module that called it."""
+        owner = None
         while frame is not None:
-            owner = self._packages.owner_of(str(frame.f_globals.get("__name__", "")))
-            if owner is not None:
-                self._created_by.setdefault(id(item), owner)
-                self._held.append(item)  # an id is only an object's while the object lives
-                return
+            found = self._packages.owner_of(str(frame.f_globals.get("__name__", "")))
+            owner = found or owner
+            if found not in (None, CORE) or (found and frame.f_code.co_name == "<module>"):
+                break
             frame = frame.f_back
+        return owner
 
     def _scan(self) -> None:
         """Look through the owners' modules, for what was imported before we could watch."""
