@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -16,13 +16,43 @@ def shortest_cycle(edges: Mapping[Node, Iterable[Node]]) -> Sequence[Node]:
     over.
     """
     best: list[Node] = []
+    edges = _between_cycles(edges)
     for start in edges:
         cycle = _cycle_through(start, edges, shorter_than=len(best) or len(edges) + 1)
         if cycle:
             best = cycle
-            if len(best) <= 2:
-                break
     return best
+
+
+def _between_cycles(edges: Mapping[Node, Iterable[Node]]) -> Mapping[Node, Iterable[Node]]:
+    """Leave out what only leads to a cycle or only comes from one: there may be thousands."""
+    backward: dict[Node, list[Node]] = defaultdict(list)
+    for node, targets in edges.items():
+        for target in targets:
+            backward[target].append(node)
+    ends = _ends(edges) | _ends({node: backward[node] for node in edges})
+    return {node: targets for node, targets in edges.items() if node not in ends}
+
+
+def _ends(edges: Mapping[Node, Iterable[Node]]) -> set[Node]:
+    """Return the nodes from which no path leads into a cycle."""
+    sources: dict[Node, list[Node]] = defaultdict(list)
+    left: dict[Node, int] = {}
+    for node, targets in edges.items():
+        inside = [target for target in targets if target in edges]
+        left[node] = len(inside)
+        for target in inside:
+            sources[target].append(node)
+    waiting = [node for node, count in left.items() if count == 0]
+    ends: set[Node] = set()
+    while waiting:
+        node = waiting.pop()
+        ends.add(node)
+        for source in sources[node]:
+            left[source] -= 1
+            if left[source] == 0:
+                waiting.append(source)
+    return ends
 
 
 def _cycle_through(

@@ -7,6 +7,7 @@ Pure: it reads no disk and no database. What is in the database reaches it as
 from __future__ import annotations
 
 import heapq
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,8 +17,6 @@ from anabranch.cycles import shortest_cycle
 from anabranch.problems import Problem
 from anabranch.resolution import Edges, resolve
 from anabranch.revision import CORE, AppliedRevision, Revision, RevisionKey
-
-_NO_DATE = datetime.min
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,8 @@ class Graph:
 
     def heads(self, owner: str) -> tuple[RevisionKey, ...]:
         """Return the installed revisions of *owner* that no other of its own follows."""
-        return _heads(self.of(owner), self.edges)
+        own = self.of(owner)
+        return _heads(own, own, self.revisions, self.edges)
 
 
 def _closure(
@@ -106,14 +106,12 @@ def _closure(
     return found
 
 
-def _comparable(created: datetime | None) -> datetime:
+def _timestamp(created: datetime | None) -> float:
     # Alembic writes local times without a zone unless told otherwise; an order that depended on
     # the zone of the machine that reads it would not be one order.
     if created is None:
-        return _NO_DATE
-    if created.tzinfo is not None:
-        return created.astimezone(timezone.utc).replace(tzinfo=None)
-    return created
+        return -math.inf
+    return created.replace(tzinfo=created.tzinfo or timezone.utc).timestamp()
 
 
 def _canonical_order(
@@ -128,11 +126,11 @@ def _canonical_order(
     """
     waiting_for: dict[RevisionKey, int] = {}
     followers: dict[RevisionKey, list[RevisionKey]] = defaultdict(list)
-    effective: dict[RevisionKey, datetime] = {}
-    ready: list[tuple[datetime, bool, RevisionKey]] = []
+    effective: dict[RevisionKey, float] = {}
+    ready: list[tuple[float, bool, RevisionKey]] = []
 
     def make_ready(key: RevisionKey) -> None:
-        date = _comparable(known[key].created)
+        date = _timestamp(known[key].created)
         effective[key] = max([date, *(effective[parent] for parent in predecessors(key))])
         heapq.heappush(ready, (effective[key], key.owner != CORE, key))
 
@@ -178,9 +176,21 @@ def _cycle_problems(
     ]
 
 
-def _heads(own: Iterable[RevisionKey], edges: Edges) -> tuple[RevisionKey, ...]:
-    own = tuple(own)
-    followed = {parent for key in own for parent in edges.down.get(key, ())}
+def _heads(
+    own: Iterable[RevisionKey],
+    followers: Iterable[RevisionKey],
+    known: Mapping[RevisionKey, Revision],
+    edges: Edges,
+) -> tuple[RevisionKey, ...]:
+    # The header counts beside what was recorded: a revision put behind an applied one is no head.
+    followed = {
+        parent
+        for key in followers
+        for parent in (
+            *edges.down.get(key, ()),
+            *(RevisionKey(key.owner, name) for name in known[key].down_revisions),
+        )
+    }
     return tuple(key for key in own if key not in followed)
 
 
@@ -195,9 +205,13 @@ def _head_problems(
     for key in order:
         if key in installed:
             by_owner[key.owner].append(key)
+    followers: dict[str, list[RevisionKey]] = defaultdict(list)
+    for key in known:
+        followers[key.owner].append(key)
     problems: list[Problem] = []
     for owner, own in sorted(by_owner.items()):
-        heads = _heads(own, edges)
+        # A revision that cannot be ordered, or whose file is gone, may well be what merges two.
+        heads = _heads(own, followers[owner], known, edges)
         if len(heads) < 2:
             continue
         labels = [
