@@ -8,6 +8,7 @@ import importlib.util
 import io
 import re
 import tokenize
+import warnings
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -25,8 +26,17 @@ _ASSIGNMENT = re.compile(
 )
 _MENTION = re.compile(r"\b(?:revision|down_revision|branch_labels|depends_on)\b")
 _COMMENT = re.compile(r"#[^\n]*")
-_CREATED = re.compile(r"^Create Date:[ \t]*(.+?)[ \t]*$", re.MULTILINE)
-_REVISION = re.compile(r"^[ \t]*(?:from\b.*\bimport\b.*)?\brevision\b", re.MULTILINE)
+_STRING = re.compile("\"\"\"|'''")
+# Spelt out, because each version of Python reads other dates; the order must not depend on that.
+_CREATED = re.compile(
+    r"^[ \t]*Create Date:[ \t]*(\d{4}-\d\d-\d\d)"
+    r"(?:[ T](\d\d:\d\d(?::\d\d)?)(\.\d{1,6})?[ ]?(Z|[+-]\d\d:?\d\d)?)?[ \t]*$",
+    re.MULTILINE,
+)
+_REVISION = re.compile(
+    r"^[ \t(]*(?:from\b.*\bimport\b.*|[^#\n]*[;,][ \t]*)?\brevision\b", re.MULTILINE
+)
+_PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _AUTOCOMMIT = re.compile(r"\bautocommit_block\b")
 
 
@@ -101,13 +111,13 @@ def _read(owner: str, path: Path) -> Revision | None:
             down_revisions=_names(header, "down_revision"),
             depends_on=_names(header, "depends_on"),
             branch_labels=_names(header, "branch_labels"),
-            message=" ".join(docstring.split("\n\n")[0].split()),
+            message=" ".join(_PARAGRAPH.split(docstring.strip(), maxsplit=1)[0].split()),
             created=_created(docstring),
             path=str(path),
             checksum=checksum(text),
             autocommit=bool(_AUTOCOMMIT.search(text)),
         )
-    except RecursionError as error:
+    except (RecursionError, MemoryError) as error:  # the latter from Python's own parser
         raise _UnreadableError("it is nested too deeply.") from error
 
 
@@ -126,7 +136,9 @@ def _header(text: str, path: Path) -> tuple[dict[str, Any] | None, str]:
     if header is not None:
         return header, docstring
     try:
-        tree = ast.parse(text, filename=str(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old escapes: whoever runs the file sees them
+            tree = ast.parse(text, filename=str(path))
     except (SyntaxError, ValueError) as error:
         raise _UnreadableError(_one_line(error)) from error
     docstring = ast.get_docstring(tree) or ""
@@ -142,7 +154,8 @@ def _literal_header(rest: str) -> dict[str, Any] | None:
     It also reads the header of a file whose body this Python cannot parse: an old revision that
     never runs again need not compile.
     """
-    found = _ASSIGNMENT.findall(rest)
+    string = _STRING.search(rest)
+    found = _ASSIGNMENT.findall(rest[: string.start()] if string else rest)
     names = [name for name, _ in found]
     mentions = _MENTION.findall(_COMMENT.sub("", rest))
     if sorted(mentions) != sorted(set(names)) or not {"revision", "down_revision"} <= set(names):
@@ -168,7 +181,7 @@ def _ast_header(tree: ast.Module) -> dict[str, Any] | None:
                 read.add(target)
                 try:
                     header[target.id] = ast.literal_eval(value)
-                except ValueError as error:
+                except (ValueError, TypeError) as error:
                     raise _ComputedError from error
     if any(_speaks_of_header(node) for node in _module_level(tree) if node not in read):
         raise _ComputedError
@@ -191,7 +204,7 @@ def _speaks_of_header(node: ast.AST) -> bool:
         # Reading `revision` somewhere is harmless; `depends_on.append(...)` is not.
         return node.id in _NAMES and (isinstance(node.ctx, ast.Store) or node.id != "revision")
     if isinstance(node, ast.alias):
-        return (node.asname or node.name) in (*_NAMES, "*")
+        return (node.asname or node.name) in _NAMES
     return False
 
 
@@ -230,8 +243,11 @@ def _created(docstring: str) -> datetime | None:
     match = _CREATED.search(docstring)
     if match is None:
         return None
+    day, time, fraction, zone = match.groups(default="")
+    fraction = fraction and fraction.ljust(7, "0")
+    zone = "+00:00" if zone == "Z" else zone and f"{zone[:3]}:{zone[-2:]}"
     try:
-        return datetime.fromisoformat(match[1])
+        return datetime.fromisoformat(f"{day}T{time or '00:00'}{fraction}{zone}")
     except ValueError:
         return None
 
