@@ -72,10 +72,11 @@ def discover(
     for group, kind in groups.items():
         for entry_point in sorted(entry_points.select(group=group), key=_sort_key):
             name = normalise(entry_point.name)
-            problem = _name_problem(name, entry_point) or _value_problem(name, entry_point)
-            other = found.get(name, {}).get(kind)
-            if problem is None and other is not None and not _same(entry_point, other):
-                problem = _double_problem(name, entry_point, other)
+            problem = (
+                _name_problem(name, entry_point)
+                or _value_problem(name, entry_point)
+                or _double_problem(name, entry_point, found.get(name, {}).values())
+            )
             if problem is not None:
                 problems.append(problem)
             else:
@@ -85,7 +86,7 @@ def discover(
         owners.append(_from_entry_points(name, parts))
     for source in sources:
         name = normalise(source.name)
-        if name in found or name == CORE or not is_owner_name(name):
+        if not is_owner_name(name) or any(owner.name == name for owner in owners):
             problems.append(_source_problem(name, source))
         else:
             owners.append(_from_source(name, source))
@@ -110,7 +111,7 @@ def find_module(module: str) -> Path | None:
     if spec is None:
         return None
     if spec.submodule_search_locations is None:
-        return Path(spec.origin) if spec.origin and not rest else None
+        return Path(str(spec.origin)) if spec.has_location and not rest else None
     for folder in spec.submodule_search_locations:
         path = Path(folder, *rest)
         if path.is_dir():
@@ -134,11 +135,10 @@ def _sort_key(entry_point: importlib.metadata.EntryPoint) -> tuple[str, str, str
     return (entry_point.name, entry_point.value, _distribution(entry_point)[0])
 
 
-def _same(one: importlib.metadata.EntryPoint, other: importlib.metadata.EntryPoint) -> bool:
-    return (
-        one.name == other.name
-        and one.value == other.value
-        and _distribution(one) == _distribution(other)
+def _belongs(one: importlib.metadata.EntryPoint, other: importlib.metadata.EntryPoint) -> bool:
+    """Tell whether the two are parts of one plugin, or one part that is listed twice."""
+    return _distribution(one) == _distribution(other) and (
+        one.group != other.group or (one.name, one.value) == (other.name, other.value)
     )
 
 
@@ -172,13 +172,18 @@ def _value_problem(name: str, entry_point: importlib.metadata.EntryPoint) -> Pro
 
 
 def _double_problem(
-    name: str, one: importlib.metadata.EntryPoint, other: importlib.metadata.EntryPoint
-) -> Problem:
+    name: str,
+    one: importlib.metadata.EntryPoint,
+    others: Iterable[importlib.metadata.EntryPoint],
+) -> Problem | None:
+    other = next((other for other in others if not _belongs(one, other)), None)
+    if other is None:
+        return None
     return Problem(
         code="AB122",
         owner=name,
-        text=f"Two entry points of group {one.group!r} name the same plugin: {other.name!r} of "
-        f"{_described(other)} and {one.name!r} of {_described(one)}.",
+        text=f"Two entry points name the same plugin: {other.name!r} of {_described(other)} and "
+        f"{one.name!r} of {_described(one)}.",
         remedy="Uninstall one of the two distributions, or rename one entry point.",
     )
 
