@@ -72,35 +72,41 @@ def create_deployment(application: str, directory: Path) -> tuple[Path, ...]:
 
     :raises ConfigurationError: if the directory cannot be made one.
     """
-    if directory.is_dir():
-        config = _config_file(application, directory)
-        if config.parent != directory or config.exists() or _database_url(application):
-            return ()
-        if any(directory.iterdir()):
-            raise ConfigurationError(
-                f"{directory} has no {CONFIG_FILE}, and it is not empty.",
-                remedy=f"Name the deployment's directory, or create an empty {config} first.",
-            )
-    elif directory.exists():
-        raise ConfigurationError(
-            f"{directory} is not a directory.", remedy="Name the deployment's directory."
-        )
+    config = directory / CONFIG_FILE
+    elsewhere = _config_file(application, directory) != config
     text = _TEMPLATE.format(application=application, prefix=environment_prefix(application))
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(
-            directory / CONFIG_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600
-        )
+        if directory.is_dir():
+            if elsewhere or _database_url(application):
+                return ()
+            # One look, since another process may be creating this deployment.
+            names = [entry.name for entry in directory.iterdir()]
+            if CONFIG_FILE in names:
+                return ()
+            if names:
+                raise ConfigurationError(
+                    f"{directory} has no {CONFIG_FILE}, and it is not empty.",
+                    remedy=f"Name the deployment's directory, or create an empty {config} first.",
+                )
+        else:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if elsewhere:
+                return ()
+        descriptor = os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        return ()  # another process was faster
+        if directory.is_dir():
+            return ()  # another process was faster
+        raise ConfigurationError(
+            f"{directory} is not a directory.", remedy="Name the deployment's directory."
+        ) from None
     except OSError as error:
         raise ConfigurationError(
             f"{directory} cannot be made a deployment: {error.strerror}.",
             remedy="Choose a directory that can be written, or create it beforehand.",
         ) from error
-    return (directory / CONFIG_FILE,)
+    return (config,)
 
 
 def read_deployment(application: str, directory: Path) -> Deployment:
@@ -115,6 +121,11 @@ def read_deployment(application: str, directory: Path) -> Deployment:
     try:
         text = config.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
+        if config != directory / CONFIG_FILE:
+            raise ConfigurationError(
+                f"There is no {config}.",
+                remedy=f"Correct {environment_prefix(application)}_CONFIG_FILE, or unset it.",
+            ) from None
         if url is None or not directory.is_dir():
             raise ConfigurationError(
                 f"{directory} is not a deployment: there is no {config}.",
