@@ -51,7 +51,8 @@ def adopt(graph: Graph, state: State) -> Adoption:
                 f"alembic_version holds {id_!r}, an id of several owners: "
                 f"{', '.join(map(str, keys))}."
             )
-    closure = graph.declared_ancestors(keys[0] for keys in known.values() if keys)
+    tops = [keys[0] for keys in known.values() if keys]
+    closure = graph.declared_ancestors(tops)
     if state.prepared:
         if missing:
             raise _disagreement(
@@ -62,7 +63,7 @@ def adopt(graph: Graph, state: State) -> Adoption:
         return Adoption(
             returned.added | (closure - set(state.applied)), returned.removed | (ours - closure)
         )
-    if missing and graph.of(CORE) and not any(key.owner == CORE for key in closure):
+    if missing and not _core_is_known(graph, closure, tops):
         raise _position_unknown(missing)
     orphans = {RevisionKey(UNKNOWN, id_) for id_ in missing}
     return Adoption(frozenset(closure | orphans))
@@ -78,6 +79,25 @@ def _returned(graph: Graph, state: State) -> Adoption:
     back = {key: keys[0] for key, keys in found.items() if len(keys) == 1}
     closure = graph.declared_ancestors(back.values())
     return Adoption(frozenset(closure - set(state.applied)), frozenset(back))
+
+
+def _core_is_known(
+    graph: Graph, closure: Collection[RevisionKey], tops: Collection[RevisionKey]
+) -> bool:
+    """Tell whether *closure*, of the rows *tops*, holds all of the core that was applied.
+
+    Alembic keeps no row for what another row depends on, so the rows of packages that are gone may
+    stand for core revisions. What follows a row that is there cannot be among them.
+    """
+    later = set(tops)
+    for key in graph.order:
+        if key in closure or key not in graph.installed:
+            continue
+        if later.intersection(graph.declared(key)):
+            later.add(key)
+        elif key.owner == CORE:
+            return False
+    return True
 
 
 def _keys(graph: Graph, id_: str) -> list[RevisionKey]:

@@ -42,8 +42,8 @@ def _missing(
 ) -> list[Problem]:
     """An owner that is installed and lacks what the database has is older, or damaged."""
     missing: dict[str, list[RevisionKey]] = defaultdict(list)
-    for key in sorted(applied):
-        if key not in graph.installed:
+    for key in graph.order:
+        if key in applied and key not in graph.installed:
             missing[key.owner].append(key)
     problems: list[Problem] = []
     for owner in discovery.owners:
@@ -51,17 +51,19 @@ def _missing(
         own = graph.of(owner.name)
         if not lost or not (own or owner.migrations):
             continue
-        followed = {parent for key in own for parent in graph.predecessors(key)}
-        newest = [key for key in lost if key not in followed]
+        behind = graph.ancestors(own)
+        newest = [key for key in lost if key not in behind]
         if newest:
-            seen = applied[newest[-1]].version or "the version that applied them"
+            title, version = owner.distribution or owner.name, applied[newest[-1]].version
             problems.append(
                 Problem(
                     code="AB109",
                     owner=owner.name,
                     text=f"The database is newer than the installed {owner.title}: it has "
-                    f"{', '.join(map(str, newest))}, applied by {seen}.",
-                    remedy=f"Install {owner.distribution or owner.name} {seen} or later.",
+                    f"{', '.join(map(str, newest))}{version and f', applied by {version}'}.",
+                    remedy=f"Install {title} {version} or later."
+                    if version
+                    else f"Install a later version of {title}.",
                 )
             )
         else:
