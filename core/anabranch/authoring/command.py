@@ -71,7 +71,7 @@ def write_revision(
                 remedy="Merge them first: a revision with all of them as its down_revision.",
             )
         wanted = dependencies.foreign_needs(dependencies.needs(upgrade), owner.name, models)
-        needed = _providers(manager, wanted, recorded, reading)
+        needed = _providers(manager, connection, reading, wanted, recorded)
         depends_on = dependencies.minimal(needed, heads, graph)
         key = RevisionKey(owner.name, _new_id(reading))
         label = manager.name if owner.name == CORE else owner.name
@@ -205,18 +205,33 @@ def _require_sound(reading: Reading, owner: Owner) -> None:
 
 def _providers(
     manager: MigrationManager,
+    connection: sa.Connection,
+    reading: Reading,
     wanted: dict[dependencies.Need, str],
     recorded: tuple[OwnedObject, ...],
-    reading: Reading,
 ) -> set[RevisionKey]:
     """Find the revision that provides each need; replay the history where it was not recorded."""
-    found = {need: dependencies.provider(need, recorded) for need in wanted}
-    if None in found.values():
-        with scratch_database(manager, *sorted(set(wanted.values()))) as (connection, _):
-            replayed = manager.recorder.objects(connection)
-        found = {need: key or dependencies.provider(need, replayed) for need, key in found.items()}
-    unknown = [need for need, key in found.items() if key is None]
+    behind = {key.owner for key in reading.graph.installed - reading.applied}
+    there = dependencies.present(connection, wanted)
+    found = {
+        need: dependencies.provider(need, recorded) for need in there if wanted[need] not in behind
+    }
+    if None in found.values() or len(found) < len(wanted):
+        with scratch_database(manager, *sorted(set(wanted.values()))) as (scratch, _):
+            replayed = manager.recorder.objects(scratch)
+            there |= dependencies.present(scratch, wanted)
+        found |= {
+            need: dependencies.provider(need, replayed) for need in there if found.get(need) is None
+        }
+    for need in sorted(wanted.keys() - there):
+        of = wanted[need]
+        option = "" if of == CORE else f" --plugin {of}"
+        raise UsageError(
+            f"The models refer to {need}, which no revision of {of} creates.",
+            remedy=f"Write that one first: {manager.name} make-migrations{option}",
+        )
     # What no revision was seen to create is there at the owner's heads at the latest.
+    unknown = [need for need, key in found.items() if key is None]
     late = {head for need in unknown for head in reading.graph.heads(wanted[need])}
     return {key for key in found.values() if key is not None} | late
 

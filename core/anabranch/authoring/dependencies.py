@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from alembic.operations import ops
+from sqlalchemy.sql import visitors
 
 from anabranch.authoring.ownership import Models, by_table, table_name
 from anabranch.graph import Graph
@@ -19,6 +20,9 @@ class Need(NamedTuple):
 
     table: TableName
     column: str = ""
+
+    def __str__(self) -> str:
+        return ".".join(part for part in (*self.table, self.column) if part)
 
 
 def needs(upgrade: ops.UpgradeOps) -> frozenset[Need]:
@@ -44,15 +48,23 @@ def _needs(operation: Any) -> Iterator[Need]:
         yield Need(TableName(operation.schema or "", operation.table_name))
         yield from _referred(operation.column.foreign_keys)
     elif isinstance(operation, ops.CreateForeignKeyOp):
-        yield Need(TableName(operation.kw.get("source_schema") or "", operation.source_table))
+        source = TableName(operation.kw.get("source_schema") or "", operation.source_table)
+        yield from (Need(source, name) for name in operation.local_cols)
         target = TableName(operation.kw.get("referent_schema") or "", operation.referent_table)
-        for name in operation.remote_cols:
-            yield Need(target, name)
+        yield from (Need(target, name) for name in operation.remote_cols)
     elif isinstance(operation, (ops.CreateIndexOp, ops.CreateUniqueConstraintOp)):
         table = TableName(operation.schema or "", operation.table_name)
         yield Need(table)
         for column in operation.columns:
-            yield Need(table, getattr(column, "name", None) or str(column))
+            yield from (Need(table, name) for name in _names(column))
+
+
+def _names(item: Any) -> Iterator[str]:
+    """Yield the columns that *item*, a name or an expression, speaks of."""
+    if isinstance(item, str):
+        yield item
+    else:
+        yield from (part.name for part in visitors.iterate(item) if isinstance(part, sa.Column))
 
 
 def _referred(foreign_keys: Iterable[sa.ForeignKey]) -> Iterator[Need]:
@@ -72,6 +84,19 @@ def foreign_needs(wanted: Iterable[Need], owner: str, models: Models) -> dict[Ne
         of = models.owner_of(column) if column is not None else models.owner_of_table(table)
         if of != owner:
             found[need] = of
+    return found
+
+
+def present(connection: sa.Connection, wanted: Iterable[Need]) -> set[Need]:
+    """Return those of *wanted* that the database has."""
+    inspector = sa.inspect(connection)
+    found: set[Need] = set()
+    for need in wanted:
+        schema, name = need.table
+        if inspector.has_table(name, schema or None):
+            columns = {column["name"] for column in inspector.get_columns(name, schema or None)}
+            if need.column in {"", *columns}:
+                found.add(need)
     return found
 
 
