@@ -143,8 +143,9 @@ def read_deployment(application: str, directory: Path) -> Deployment:
             f"{config} is not valid TOML: {error}.", remedy="Mend the file at that place."
         ) from error
     reader = _Reader(config, content)
-    sqlalchemy, plugins = reader.section("sqlalchemy"), reader.section("plugins")
-    migrations = reader.section("migrations", known=("lock_timeout",))
+    sqlalchemy = reader.section("sqlalchemy", "database_url")
+    plugins = reader.section("plugins", "enabled", "disabled")
+    migrations = reader.section("migrations", "lock_timeout", shared=False)
     if url is None:
         url = reader.value(sqlalchemy, "sqlalchemy.database_url", str)
     enabled = reader.names(plugins, "plugins.enabled")
@@ -178,12 +179,13 @@ class _Reader:
     config: Path
     content: Mapping[str, Any]
 
-    def section(self, name: str, known: tuple[str, ...] = ()) -> Mapping[str, Any]:
+    def section(self, name: str, *known: str, shared: bool = True) -> Mapping[str, Any]:
+        """Return a section; one that is *shared* may hold keys of the application's own."""
         section = self.content.get(name, {})
         if not isinstance(section, dict):
             raise self._wrong(name, "a table", section)
         for key in section:
-            if known and key not in known:
+            if key not in known and (did_you_mean(key, known) or not shared):
                 raise ConfigurationError(
                     f"{self.config} has an unknown key '{name}.{key}'.{did_you_mean(key, known)}",
                     remedy=f"Known keys of [{name}]: {', '.join(known)}.",

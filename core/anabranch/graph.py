@@ -88,7 +88,11 @@ class Graph:
 
     def heads(self, owner: str) -> tuple[RevisionKey, ...]:
         """Return the installed revisions of *owner* that no other of its own follows."""
-        own = self.of(owner)
+        return self.last_of(self.of(owner))
+
+    def last_of(self, keys: Iterable[RevisionKey]) -> tuple[RevisionKey, ...]:
+        """Return those of *keys* that no other of them follows in its owner's tree."""
+        own = tuple(keys)
         return _heads(own, own, self.revisions, self.edges)
 
 

@@ -131,7 +131,6 @@ class Reading:
 
     def _owner_status(self, owner: Owner, plan: Plan) -> OwnerStatus:
         own = {key for key in self.applied if key.owner == owner.name}
-        followed = {parent for key in own for parent in self.graph.edges.down.get(key, ())}
         pending = sum(1 for key in plan.keys if key.owner == owner.name)
         state: OwnerState = "pending" if pending else "current"
         if owner.name in self.installation.disabled:
@@ -147,7 +146,7 @@ class Reading:
             version=owner.version,
             applied=len(own),
             pending=pending,
-            heads=tuple(sorted(key.id for key in own - followed)),
+            heads=tuple(sorted(key.id for key in self.graph.last_of(own))),
         )
 
 

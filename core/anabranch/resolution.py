@@ -16,6 +16,7 @@ from anabranch.revision import CORE, AppliedRevision, Revision, RevisionKey
 
 # Alembic keeps an id in VARCHAR(32) and reads @, +, - and : in it as operators.
 FITTING_ID = re.compile(r"[A-Za-z0-9_.]{1,32}")
+_FITTING_LABEL = re.compile(r"[^\s@]{1,100}")
 
 _Adjacency = dict[RevisionKey, tuple[RevisionKey, ...]]
 
@@ -131,6 +132,13 @@ class _Resolver:
 
     def _check_labels(self) -> None:
         for label, keys in sorted(self.labels.items()):
+            if not _FITTING_LABEL.fullmatch(label):
+                self._fault(
+                    "AB111",
+                    self.known[keys[0]],
+                    f"carries the branch label {label!r}, which does not fit.",
+                    "A label has up to 100 characters, no blanks and no @.",
+                )
             by_owner: dict[str, list[RevisionKey]] = defaultdict(list)
             for key in keys:
                 if key in self.installed:
@@ -158,9 +166,12 @@ class _Resolver:
         if at:
             candidates = self._of_owner(owner, rest)
         else:
-            candidates = self._of_owner(revision.owner, name) or sorted(
-                {*self.ids.get(name, ()), *self.labels.get(name, ())}
-            )
+            own = self._of_owner(revision.owner, name)
+            everywhere = {*self.ids.get(name, ()), *self.labels.get(name, ())}
+            # Nothing can need itself, so that is meant only where nothing else has the name.
+            itself = {revision.key}
+            candidates = [key for key in own if key not in itself] or sorted(everywhere - itself)
+            candidates = candidates or own
         present = [key for key in candidates if key in self.installed]
         candidates = present or candidates
         if len(candidates) == 1:

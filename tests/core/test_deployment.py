@@ -345,6 +345,19 @@ def test_damaged_file_is_said_with_its_place_and_without_its_secrets(
 # -- the environment
 
 
+def test_misspelt_key_of_a_shared_section_is_said_and_a_foreign_one_is_left_alone(
+    directory: Path,
+) -> None:
+    """`disable = [...]` would otherwise run the plugin that it means to leave out."""
+    directory.mkdir()
+    config = directory / "config.toml"
+    config.write_text('[plugins]\ndisable = ["a"]\n', encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"'plugins\.disable'.*Did you mean 'disabled'"):
+        read_deployment("shop", directory)
+    config.write_text("[plugins]\nsettings = 1\n[sqlalchemy]\necho = true\n", encoding="utf-8")
+    assert read_deployment("shop", directory).disabled == frozenset()
+
+
 def test_environment_wins_over_the_file(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For the URL; the rest of the file still counts. An empty variable is none."""
     _configured(

@@ -263,3 +263,18 @@ def test_dependency_said_twice_is_one_edge() -> None:
     """By id, by label and by full name: the same revision."""
     tree = [revision("core@c1", labels="shop"), revision("a@a1", depends="c1 shop core@c1")]
     assert _needs(Graph.build(tree), "a@a1") == "core@c1"
+
+
+def test_a_revision_that_names_its_own_id_means_the_other_one() -> None:
+    """Where every owner numbers its revisions, the first of a plugin may need the core's first."""
+    graph = Graph.build([revision("core@0001"), revision("a@0001", depends="0001")])
+    assert graph.problems == ()
+    assert _needs(graph, "a@0001") == "core@0001"
+
+
+@pytest.mark.parametrize("label", ["two words", "a@b", ""])
+def test_a_branch_label_that_cannot_be_named_is_a_fault(label: str) -> None:
+    labelled = Revision(key("a@a1"), branch_labels=(label,), path="a/a1.py")
+    problem = _only(Graph.build([labelled]))
+    assert (problem.code, problem.owner, problem.path) == ("AB111", "a", "a/a1.py")
+    assert repr(label) in problem.text
