@@ -1,0 +1,179 @@
+"""Fail at every statement and commit k = 1…N of a run, run it again, and look.
+
+``python -m campaigns.faults --database sqlite --workloads 5 --seed 1`` (in ``tests``). A fault is
+an exception before the statement, or SIGKILL before or after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from campaigns.targets import (
+    Fresh,
+    Outcome,
+    Target,
+    anabranch_target,
+    fresh_databases,
+    in_child,
+    outcome,
+    versions,
+    workload,
+)
+from support.databases import Database
+
+Fault = Literal["raise", "kill before", "kill after"]
+FAULTS: tuple[Fault, ...] = ("raise", "kill before", "kill after")
+
+
+class InjectedError(Exception):
+    """The fault of a child process that is not killed."""
+
+
+@dataclass
+class Figures:
+    """How many faults were injected, and after how many the second run went wrong."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        counts = self.counts
+        return (
+            f"{counts['injected']} faults at {counts['places']} places, {counts['stuck']} stuck, "
+            f"{counts['wrong']} wrong, {counts['half']} with a half-done unit left behind"
+        )
+
+
+def run(
+    dialect: str,
+    workloads: int,
+    seed: int,
+    *,
+    least: int = 10,
+    most: int = 14,
+    stride: int = 1,
+) -> Figures:
+    """Run the campaign on *workloads* applications and return its figures.
+
+    :param stride: take every so many-th place only, beginning at a random one.
+    """
+    chance = random.Random(seed)
+    figures = Figures()
+    with fresh_databases(dialect) as fresh:
+        for _ in range(workloads):
+            work_seed = chance.randrange(10**6)
+            with anabranch_target(workload(work_seed, least=least, most=most)) as target:
+                first = chance.randint(1, stride)
+                _every_place(target, fresh, figures, work_seed, dialect, first=first, stride=stride)
+    return figures
+
+
+def _every_place(
+    target: Target,
+    fresh: Fresh,
+    figures: Figures,
+    seed: int,
+    dialect: str,
+    *,
+    first: int,
+    stride: int,
+) -> None:
+    with fresh() as database:
+        empty = outcome(database)
+        assert in_child(partial(target.migrate, database)) == 0, f"workload {seed} does not run"
+        golden = outcome(database)
+    place = first
+    while True:
+        codes = [
+            _one_place(target, fresh, figures, seed, dialect, place, fault, empty, golden)
+            for fault in FAULTS
+        ]
+        if not any(codes):
+            return
+        figures.counts["places"] += 1
+        place += stride
+
+
+def _one_place(
+    target: Target,
+    fresh: Fresh,
+    figures: Figures,
+    seed: int,
+    dialect: str,
+    place: int,
+    fault: Fault,
+    empty: Outcome,
+    golden: Outcome,
+) -> int:
+    """Inject one fault, run again and note what is wrong; return the exit code of the first run."""
+    with fresh() as database:
+        code = in_child(partial(_faulty, target, database, place, fault))
+        if code == 0:
+            return code
+        figures.counts["injected"] += 1
+        where = f"workload {seed}, place {place}, {fault}"
+        if dialect == "sqlite" and outcome(database) not in (empty, golden):
+            figures.counts["half"] += 1
+            figures.faults.append(f"half done: {where}")
+        if in_child(partial(target.migrate, database)) != 0:
+            figures.counts["stuck"] += 1
+            figures.faults.append(f"stuck: {where}")
+        elif outcome(database) != golden:
+            figures.counts["wrong"] += 1
+            figures.faults.append(f"wrong: {where}")
+    return code
+
+
+def _faulty(target: Target, database: Database, place: int, fault: Fault) -> None:
+    """Migrate, with *fault* at the statement or commit number *place*."""
+    seen = 0
+
+    def count(kind: Fault) -> bool:
+        nonlocal seen
+        seen += 1
+        return seen == place and fault == kind
+
+    def before(*_: Any) -> None:
+        if count("raise"):
+            raise InjectedError
+        if seen == place and fault == "kill before":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def after(*_: Any) -> None:
+        if seen == place and fault == "kill after":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    event.listen(sa.Engine, "before_cursor_execute", before)
+    event.listen(sa.Engine, "after_cursor_execute", after)
+    event.listen(sa.Engine, "commit", before)
+    target.migrate(database)
+
+
+def main() -> None:
+    """Read the options, run, print the figures; exit with 1 if they are not all right."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--workloads", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    figures = run(options.database, options.workloads, options.seed)
+    print(f"{options.database}, seed {options.seed}, {versions()}")
+    print(f"anabranch: {figures}")
+    for fault in figures.faults:
+        print(fault)
+    sys.exit(bool(figures.faults))
+
+
+if __name__ == "__main__":
+    main()
