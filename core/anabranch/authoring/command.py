@@ -17,7 +17,7 @@ from anabranch.authoring import dependencies
 from anabranch.authoring.comparison import Scope, compare
 from anabranch.authoring.naming import constraints_named
 from anabranch.authoring.ownership import Models
-from anabranch.authoring.rendering import in_words, render_file, slug
+from anabranch.authoring.rendering import docstring, in_words, render_file, slug
 from anabranch.authoring.scratch import scratch_database
 from anabranch.discovery import Discovery, Owner, find_module
 from anabranch.errors import IntegrityError, PendingError, UsageError
@@ -75,7 +75,8 @@ def write_revision(
         depends_on = dependencies.minimal(needed, heads, graph)
         key = RevisionKey(owner.name, _new_id(reading))
         label = manager.name if owner.name == CORE else owner.name
-        message = message or ("initial revision" if not heads else "update models")
+        if not docstring(message):
+            message = "update models" if heads else "initial revision"
         with constraints_named(upgrade):
             text = render_file(
                 upgrade,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, Literal
 
+import sqlalchemy as sa
 from alembic.autogenerate import render_python_code
 from alembic.migration import MigrationContext
 from alembic.operations import ops
@@ -53,12 +54,12 @@ def render_file(
 
 
 def _render(operations: Any, context: MigrationContext, imports: set[str]) -> str:
-    def render_item(kind: str, item: Any, autogen_context: Any) -> Literal[False]:
+    def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
         module = type(item).__module__
         if kind == "type" and not module.startswith("sqlalchemy."):
             autogen_context.imports.add(f"import {module}")
         seen.append(autogen_context)
-        return False
+        return _portable(item) if kind == "server_default" else False
 
     seen: list[Any] = []
     code = render_python_code(
@@ -69,6 +70,16 @@ def _render(operations: Any, context: MigrationContext, imports: set[str]) -> st
     lines = [line for line in code.splitlines() if not line.strip().startswith("# ###")]
     body = textwrap.dedent("\n".join(lines)).strip() or "pass"
     return textwrap.indent(body, "    ").lstrip()
+
+
+def _portable(default: Any) -> str | Literal[False]:
+    """Return a server default as the models have it, where Alembic would write one dialect's."""
+    value = getattr(default, "arg", None)
+    if isinstance(value, sa.True_ | sa.False_):
+        return f"sa.{value}()"
+    if isinstance(value, sa.sql.functions.GenericFunction) and not len(value.clauses):
+        return f"sa.func.{value.name}()"
+    return False
 
 
 def docstring(message: str) -> str:
