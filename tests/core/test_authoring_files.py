@@ -148,7 +148,9 @@ class Stall(Base):
 
 class Booth(Base):
     __tablename__ = "booth"
-    id: Mapped[int] = mapped_column(sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
+    id: Mapped[int] = mapped_column(
+        sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True
+    )
     a_name_that_is_so_long_that_the_name_of_its_key_must_be_cut: Mapped[int] = mapped_column(
         sa.ForeignKey("customer.id")
     )
