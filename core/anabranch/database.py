@@ -14,7 +14,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from anabranch.errors import ConfigurationError, UnreachableError, UsageError
+from anabranch.errors import (
+    UNTOUCHED,
+    AnabranchError,
+    ConfigurationError,
+    LockError,
+    UnreachableError,
+    UsageError,
+)
 
 SUPPORTED = ("sqlite", "postgresql")
 
@@ -36,12 +43,12 @@ def parse_url(text: str, directory: Path) -> sa.URL:
     try:
         url = sa.make_url(text)
         dialect = url.get_dialect().name
-    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ValueError) as error:
+    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ValueError):
         raise ConfigurationError(
             "The database URL cannot be read.",
             remedy="It reads dialect://user:password@host/database, "
             "or sqlite:///./file.sqlite for a file in the deployment.",
-        ) from error
+        ) from None  # the cause may quote the password
     except ImportError as error:
         raise ConfigurationError(
             f"The driver of the database URL is not installed: {error.name}.",
@@ -112,13 +119,15 @@ class Database:
 
     def scrub(self, text: str) -> str:
         """Return *text* without this database's password, in any spelling."""
-        password = self.url.password
-        if password:
-            for spelling in {
-                password,
-                urllib.parse.quote(password),
-                urllib.parse.quote_plus(password),
-            }:
+        query = [value for key, value in self.url.query.items() if _SECRET_KEYS.search(key)]
+        for secret in filter(None, (self.url.password, *map(str, query))):
+            rendered = sa.URL.create("x", "x", secret).render_as_string(hide_password=False)
+            for spelling in (
+                secret,
+                urllib.parse.quote(secret),
+                urllib.parse.quote_plus(secret),
+                rendered.removeprefix("x://x:").removesuffix("@"),
+            ):
                 text = text.replace(spelling, "***")
         return text
 
@@ -184,8 +193,22 @@ class Database:
             self.url, poolclass=sa.pool.NullPool, hide_parameters=True, **options
         )
 
-    def unreachable(self, error: sa.exc.DBAPIError) -> UnreachableError:
+    def is_locked(self, error: sa.exc.DBAPIError) -> bool:
+        """Tell whether *error* says that another program holds a SQLite database's own lock."""
+        return self.dialect == "sqlite" and "database is locked" in str(error.orig)
+
+    def in_use(self, error: sa.exc.DBAPIError, state: str = UNTOUCHED) -> LockError:
+        """Say that another program writes to the database and did not end in time."""
+        return LockError(
+            f"{self.title} is in use by another program: {error.orig}.",
+            remedy="Stop what writes to it, then run the same command again.",
+            state=state,
+        )
+
+    def unreachable(self, error: sa.exc.DBAPIError) -> AnabranchError:
         """Say that the database cannot be used, in the server's own words but without secrets."""
+        if self.is_locked(error):
+            return self.in_use(error)
         cause = self.scrub(" ".join(str(error.orig).split()))
         return UnreachableError(
             f"The database {self.title} cannot be opened: {cause}",
@@ -241,6 +264,8 @@ def _sqlite_settings(connection: sa.Connection) -> Iterator[None]:
     finally:
         event.remove(connection, "begin", _begin_immediate)
         connection.rollback()
+        if raw.in_transaction:
+            raw.rollback()
         raw.set_progress_handler(None, 0)
         raw.execute(f"PRAGMA busy_timeout={busy_timeout}")
         raw.execute(f"PRAGMA foreign_keys={foreign_keys}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pkgutil
+import importlib
+import operator
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
@@ -67,14 +68,15 @@ class Hooks:
 
         :raises HookError: if one raises something that is not an error of ours.
         """
+        order = [registered for registered, _ in self._manager.list_name_plugin()]
         implementations = getattr(self._manager.hook, name).get_hookimpls()
-        for implementation in sorted(implementations, key=lambda impl: impl.plugin_name):
+        for implementation in sorted(implementations, key=lambda i: order.index(i.plugin_name)):
             chosen = {argument: arguments[argument] for argument in implementation.argnames}
             try:
                 result = implementation.function(**chosen)
             except AnabranchError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise HookError(
                     f"The hook {name} of {implementation.plugin_name} failed: "
                     f"{type(error).__name__}: {error}",
@@ -89,8 +91,10 @@ def import_for(owner: Owner, value: str) -> Any:
 
     :raises PluginError: if that fails in any way; the message names distribution and cause.
     """
+    name, _, attribute = value.partition(":")
     try:
-        return pkgutil.resolve_name(value)
+        module = importlib.import_module(name)
+        return operator.attrgetter(attribute)(module) if attribute else module
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"{value!r} of {owner.title} cannot be imported: {type(error).__name__}: {error}",

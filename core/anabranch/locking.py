@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -46,7 +46,8 @@ def run_lock(
         with _advisory_lock(connection, name, timeout, waiting):
             yield
     elif database.file is not None:
-        with _file_lock(Path(f"{database.file}.lock"), timeout, waiting):
+        # SQLite too takes a link for the file it leads to.
+        with _file_lock(Path(f"{database.file.resolve()}.lock"), timeout, waiting):
             yield
     else:
         yield
@@ -109,9 +110,10 @@ def _advisory_lock(
         yield
     finally:
         if not connection.invalidated:
-            connection.rollback()
-            connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": key})
-            connection.commit()
+            with suppress(sa.exc.DBAPIError):  # a session that was lost has let go of its lock
+                connection.rollback()
+                connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+                connection.commit()
 
 
 @contextmanager

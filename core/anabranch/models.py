@@ -43,9 +43,17 @@ def owner_metadata(owner: Owner, core: sa.MetaData) -> sa.MetaData:
 
 
 def _metadata_in(module: ModuleType, default: sa.MetaData) -> sa.MetaData:
-    for value in vars(module).values():
-        table = getattr(value, "__table__", value)
-        defined_here = getattr(value, "__module__", module.__name__) == module.__name__
-        if isinstance(table, sa.Table) and defined_here:
-            return table.metadata
+    package = module.__name__.rpartition(".")[0] or module.__name__
+    values = list(vars(module).values())
+    for value in values:
+        home = value.__module__ if isinstance(value, type) else ""
+        if home == package or home.startswith(f"{package}."):
+            metadata = getattr(getattr(value, "__table__", value), "metadata", None)
+            if isinstance(metadata, sa.MetaData):
+                return metadata
+    # Tables do not say where they were made; those of the core are on the core's MetaData.
+    for value in values:
+        metadata = value.metadata if isinstance(value, sa.Table) else value
+        if isinstance(metadata, sa.MetaData) and metadata is not default:
+            return metadata
     return default

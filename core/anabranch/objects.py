@@ -23,26 +23,36 @@ Kind = Literal["table", "column", "index"]
 _NAME = r'(?:"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|[^\s"`\[\].,(;]+)'
 _TABLE = rf"((?:{_NAME}\s*\.\s*)?{_NAME})"
 _FLAGS = re.IGNORECASE | re.DOTALL
-_CREATE = re.compile(
-    rf"\s*CREATE\s+(?:UNLOGGED\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_TABLE}", _FLAGS
-)
-_DROP = re.compile(rf"\s*DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?({_TABLE}(?:\s*,\s*{_TABLE})*)", _FLAGS)
+_COMMENTS = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)+", _FLAGS)
+_CREATE = re.compile(rf"CREATE\s+(?:UNLOGGED\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_TABLE}", _FLAGS)
+_DROP = re.compile(rf"DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?({_TABLE}(?:\s*,\s*{_TABLE})*)", _FLAGS)
 _ALTER = re.compile(
-    rf"\s*ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?{_TABLE}\s+(?:RENAME\s+TO\s+{_TABLE})?",
+    rf"ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?{_TABLE}\s+"
+    rf"(?:RENAME\s+TO\s+{_TABLE}|SET\s+SCHEMA\s+({_NAME}))?",
     _FLAGS,
 )
 _INDEX = re.compile(
-    r"\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?"
+    r"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?"
     rf"(?:{_TABLE}\s+)?ON\s+(?:ONLY\s+)?{_TABLE}",
     _FLAGS,
 )
+_OLD_INDEX = re.compile(
+    rf"(?:DROP|ALTER)\s+INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+EXISTS\s+)?{_TABLE}", _FLAGS
+)
 _PARTS = re.compile(_NAME)
-_TEMPORARY = re.compile(r"\s*CREATE\s+(?:(?:GLOBAL|LOCAL)\s+)?TEMP(?:ORARY)?\b", _FLAGS)
+_TEMPORARY = re.compile(r"CREATE\s+(?:(?:GLOBAL|LOCAL)\s+)?TEMP(?:ORARY)?\b", _FLAGS)
 # A rolled-back savepoint undoes what was seen; the others hide statements inside themselves.
 _OPAQUE = re.compile(
-    r"\s*(?:DO|CALL|EXECUTE|ROLLBACK)\b|\s*SELECT\b.*\bINTO\b|.*\bSET\s+SCHEMA\b|.*;\s*\S", _FLAGS
+    r"CREATE\s+VIRTUAL\b|(?:DO|CALL|EXECUTE|ROLLBACK)\b|SELECT\b.*\bINTO\b"
+    r"|.*;\s*\S",
+    _FLAGS,
 )
-_DDL = re.compile(r"\s*(?:CREATE|DROP|ALTER)\b", _FLAGS)
+_DDL = re.compile(r"(?:CREATE|DROP|ALTER)\b", _FLAGS)
+_WRITE = re.compile(
+    r"(?:WITH\b.*?\b)?(?:INSERT\s+(?:OR\s+\w+\s+)?INTO|REPLACE\s+INTO|UPDATE(?:\s+OR\s+\w+)?"
+    rf"|DELETE\s+FROM)\s+{_TABLE}",
+    _FLAGS,
+)
 
 
 class TableName(NamedTuple):
@@ -80,12 +90,17 @@ class ObjectChanges:
 
 @dataclass
 class _Seen:
-    """What the statements of the running revision did so far."""
+    """What the statements of the running revision did so far.
 
-    added: set[TableName] = field(default_factory=set)
-    removed: set[TableName] = field(default_factory=set)
-    renamed_from: dict[TableName, TableName] = field(default_factory=dict)
-    before: dict[TableName, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
+    :ivar now: what the tables that it created or renamed were called before it; None if new.
+    :ivar gone: the tables of before that it dropped.
+    :ivar shapes: columns and indexes, before it, of the tables of before that it touched.
+    """
+
+    now: dict[TableName, TableName | None] = field(default_factory=dict)
+    gone: set[TableName] = field(default_factory=set)
+    shapes: dict[TableName, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
+    written: set[TableName] = field(default_factory=set)
     opaque: bool = False
 
 
@@ -106,59 +121,55 @@ class ObjectTracker:
         for item in objects:
             self._objects.setdefault(item.table, {})[item.kind, item.name] = item
             self._schemas.add(item.table.schema)
+        self._is_looking = False
         self._tables = self._look_up_tables()
         self._seen = _Seen()
-        self._looking = False
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Follow the connection's statements while the block runs."""
         event.listen(self._connection, "before_cursor_execute", self._before)
         event.listen(self._connection, "after_cursor_execute", self._after)
+        event.listen(self._connection, "rollback", self._undone)
         try:
             yield
         finally:
             event.remove(self._connection, "before_cursor_execute", self._before)
             event.remove(self._connection, "after_cursor_execute", self._after)
+            event.remove(self._connection, "rollback", self._undone)
 
     def touched(self) -> frozenset[TableName]:
-        """Return the tables that the running revision created, dropped or altered so far."""
-        return frozenset({*self._seen.added, *self._seen.removed, *self._seen.before})
+        """Return the tables that the running revision created, dropped, altered or wrote to."""
+        seen = self._seen
+        return frozenset({*seen.now, *seen.gone, *seen.shapes, *seen.written})
 
     def finish(self, key: RevisionKey) -> ObjectChanges:
         """Attribute everything since the last call to the revision *key*."""
+        self._recount()
         seen, self._seen = self._seen, _Seen()
-        if seen.opaque:
-            self._recount(seen)
-        removed: list[OwnedObject] = []
+        # Dropped and created again under the same name, as a rebuild does: the same table.
+        kept = {table for table, was in seen.now.items() if was is None and table in seen.gone}
+        moved = {table: was for table, was in seen.now.items() if was not in (None, table)}
+        old = {
+            table: list(self._objects.pop(table, {}).values())
+            for table in sorted((seen.gone - kept) | set(moved.values()))
+        }
+        removed = [item for items in old.values() for item in items]
         added: list[OwnedObject] = []
-        created = {table for table in seen.added if table not in seen.removed}
-        for table in sorted(seen.removed - seen.added):
-            if table not in seen.renamed_from.values():
-                removed += self._objects.pop(table, {}).values()
-        for table in sorted(created):
-            source = self._source(table, seen)
-            if source is not None:
-                moved = list(self._objects.pop(source, {}).values())
-                removed += moved
-                added += [self._moved(item, table, key) for item in moved]
-            else:
+        for table, was in sorted(moved.items()):
+            added += [self._moved(item, table, key) for item in old[was]]
+        for table in sorted(seen.now):
+            if seen.now[table] is None and table not in kept:
                 added.append(OwnedObject("table", table, table.name, key.owner, key.id))
-        for table in sorted(seen.before):
-            if table in self._tables and table not in created:
-                gone, new = self._altered(table, seen.before[table], key)
-                removed += gone
-                added += new
         for item in added:
             self._objects.setdefault(item.table, {})[item.kind, item.name] = item
+        names = {was: table for table, was in moved.items()}
+        for was in sorted(seen.shapes):
+            if was not in seen.gone or was in kept:
+                lost, new = self._altered(names.get(was, was), seen.shapes[was], key)
+                removed += lost
+                added = [item for item in added if item not in lost] + new
         return ObjectChanges(tuple(removed), tuple(added))
-
-    def _source(self, table: TableName, seen: _Seen) -> TableName | None:
-        """Return what *table* was called before the revision, if it is a renamed one."""
-        name = table
-        while name in seen.renamed_from:
-            name = seen.renamed_from[name]
-        return name if name != table and name in seen.removed else None
 
     @staticmethod
     def _moved(item: OwnedObject, table: TableName, key: RevisionKey) -> OwnedObject:
@@ -175,29 +186,31 @@ class ObjectTracker:
         before: tuple[frozenset[str], frozenset[str]],
         key: RevisionKey,
     ) -> tuple[list[OwnedObject], list[OwnedObject]]:
-        recorded = self._objects.get(table, {})
+        recorded = self._objects.setdefault(table, {})
         owner = recorded.get(("table", table.name))
         columns, indexes = self._shape(table)
         kinds: list[tuple[Kind, frozenset[str], frozenset[str]]] = [("column", before[0], columns)]
         if owner is None or owner.owner != key.owner:
             kinds.append(("index", before[1], indexes))
-        removed: list[OwnedObject] = []
-        added: list[OwnedObject] = []
-        for kind, old, new in kinds:
-            for name in sorted(old - new):
-                if (item := recorded.pop((kind, name), None)) is not None:
-                    removed.append(item)
-            added += [
-                OwnedObject(kind, table, name, key.owner, key.id) for name in sorted(new - old)
-            ]
-        for name in before[1] - indexes:
-            if (item := recorded.pop(("index", name), None)) is not None:
-                removed.append(item)
+        lost = [("column", name) for name in sorted(before[0] - columns)]
+        lost += [("index", name) for name in sorted(before[1] - indexes)]
+        removed = [recorded.pop(item) for item in lost if item in recorded]
+        added = [
+            OwnedObject(kind, table, name, key.owner, key.id)
+            for kind, old, new in kinds
+            for name in sorted(new - old)
+        ]
+        for item in added:
+            recorded[item.kind, item.name] = item
         return removed, added
 
     def _before(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        if self._looking or not _DDL.match(statement):
+        if self._is_looking:
             return
+        statement = _uncommented(statement)
+        if not _DDL.match(statement):
+            return
+        self._recount()
         if match := _ALTER.match(statement):
             self._remember(self._name(match[1]))
         elif match := _INDEX.match(statement):
@@ -205,68 +218,99 @@ class ObjectTracker:
         elif match := _DROP.match(statement):
             for name in self._names(match[1]):
                 self._remember(name)
+        elif match := _OLD_INDEX.match(statement):
+            index = ("index", self._name(match[1]).name)
+            for table, items in self._objects.items():
+                if index in items:
+                    self._remember(table)
 
     def _after(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        if self._looking:
+        if self._is_looking:
             return
+        statement = _uncommented(statement)
+        if match := _WRITE.match(statement):
+            self._seen.written.add(self._name(match[1]))
         if _OPAQUE.match(statement):
             self._seen.opaque = True
         if not _DDL.match(statement) or _TEMPORARY.match(statement):
             return
         if match := _CREATE.match(statement):
-            self._add(self._name(match[1]))
+            self._add(self._new_name(match[1]))
         elif match := _DROP.match(statement):
             for name in self._names(match[1]):
                 self._remove(name)
-        elif (match := _ALTER.match(statement)) and match[2]:
+        elif match := _ALTER.match(statement):
             source = self._name(match[1])
-            target = TableName(source.schema, self._name(match[2]).name)
-            self._remove(source)
-            self._add(target)
-            self._seen.renamed_from[target] = source
+            if match[2]:
+                self._rename(source, TableName(source.schema, self._new_name(match[2]).name))
+            elif match[3]:
+                self._rename(source, TableName(self._schema(match[3]), source.name))
+
+    def _undone(self, _connection: Any) -> None:
+        self._seen.opaque = True
 
     def _add(self, table: TableName) -> None:
-        if table not in self._tables and table.name not in self._ignored:
+        if table not in self._tables and not self._is_ignored(table):
             self._tables.add(table)
-            if table in self._seen.removed:
-                self._seen.removed.discard(table)
-            else:
-                self._seen.added.add(table)
+            self._seen.now[table] = None
 
     def _remove(self, table: TableName) -> None:
         if table in self._tables:
             self._tables.discard(table)
-            if table in self._seen.added:
-                self._seen.added.discard(table)
-            else:
-                self._seen.removed.add(table)
+            was = self._seen.now.pop(table, table)
+            if was is not None:
+                self._seen.gone.add(was)
+
+    def _rename(self, table: TableName, target: TableName) -> None:
+        if table in self._tables:
+            self._tables.discard(table)
+            self._tables.add(target)
+            was = self._seen.now.pop(table, table)
+            if was != target:
+                self._seen.now[target] = was
 
     def _remember(self, table: TableName) -> None:
         """Keep the shape of *table* as it was before the running revision first touched it."""
-        seen = self._seen
-        if table in self._tables and table not in seen.added and table not in seen.before:
-            seen.before[table] = self._shape(table)
+        was = self._seen.now.get(table, table)
+        if table in self._tables and was is not None and was not in self._seen.shapes:
+            self._seen.shapes[was] = self._shape(table)
 
-    def _recount(self, seen: _Seen) -> None:
-        """Take the tables from the database, after statements that cannot be read."""
-        before = (self._tables - seen.added) | seen.removed
+    def _recount(self) -> None:
+        """Take the tables from the database if statements ran that cannot be read."""
+        seen = self._seen
+        if not seen.opaque:
+            return
+        seen.opaque = False
+        renamed = {was for was in seen.now.values() if was is not None}
+        before = (self._tables - set(seen.now)) | renamed | seen.gone
         self._tables = self._look_up_tables()
-        seen.added = self._tables - before
-        seen.removed = before - self._tables
+        seen.now = {table: was for table, was in seen.now.items() if table in self._tables}
+        seen.now |= dict.fromkeys(self._tables - before - set(seen.now))
+        here = (self._tables - set(seen.now)) | set(filter(None, seen.now.values()))
+        seen.gone = before - here
 
     def _look_up_tables(self) -> set[TableName]:
-        inspector = sa.inspect(self._connection)
-        return {
-            TableName(schema, name)
-            for schema in self._schemas
-            for name in inspector.get_table_names(schema or None)
-            if name not in self._ignored
-        }
+        with self._looking():
+            inspector = sa.inspect(self._connection)
+            return {
+                TableName(schema, name)
+                for schema in self._schemas
+                for name in inspector.get_table_names(schema or None)
+                if name not in self._ignored
+            }
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """Do not take our own statements for the revision's."""
+        self._is_looking = True
+        try:
+            yield
+        finally:
+            self._is_looking = False
 
     def _shape(self, table: TableName) -> tuple[frozenset[str], frozenset[str]]:
         """Return the names of the table's columns and of its indexes."""
-        self._looking = True
-        try:
+        with self._looking():
             inspector = sa.inspect(self._connection)
             schema = table.schema or None
             columns = {column["name"] for column in inspector.get_columns(table.name, schema)}
@@ -275,24 +319,48 @@ class ObjectTracker:
                 for index in inspector.get_indexes(table.name, schema)
                 if not index.get("duplicates_constraint")
             }
-        finally:
-            self._looking = False
         return frozenset(columns), frozenset(indexes)
 
     def _names(self, text: str) -> list[TableName]:
         return [self._name(part) for part in re.findall(_TABLE, text)]
 
     def _name(self, text: str) -> TableName:
-        parts = [self._unquoted(part) for part in _PARTS.findall(text)]
-        schema = parts[0] if len(parts) > 1 else ""
-        if schema == self._connection.dialect.default_schema_name:
-            schema = ""
-        if schema not in self._schemas:
-            self._schemas.add(schema)
-        return TableName(schema, parts[-1])
+        """Read the name of a table that should be there, in the spelling it was created with."""
+        name = self._new_name(text)
+        if name in self._tables or self._connection.dialect.name != "sqlite":
+            return name
+        folded = name.name.lower()
+        known = (t for t in self._tables if t.schema == name.schema and t.name.lower() == folded)
+        return next(known, name)
+
+    def _new_name(self, text: str) -> TableName:
+        *schema, name = _PARTS.findall(text)
+        return TableName(self._schema(schema[0]) if schema else "", self._unquoted(name))
+
+    def _schema(self, name: str) -> str:
+        """Return the schema as it is recorded, and look into it from now on."""
+        name = self._unquoted(name)
+        if name == self._connection.dialect.default_schema_name:
+            return ""
+        if not _is_temporary(name):
+            self._schemas.add(name)
+        return name
+
+    def _is_ignored(self, table: TableName) -> bool:
+        return _is_temporary(table.schema) or table.name in self._ignored
 
     def _unquoted(self, name: str) -> str:
         if name[0] in '"`[':
             return name[1:-1].replace('""', '"')
         # PostgreSQL folds what is not quoted; SQLite keeps it as written.
         return name.lower() if self._connection.dialect.name == "postgresql" else name
+
+
+def _is_temporary(schema: str) -> bool:
+    return schema == "temp" or schema.startswith("pg_temp")
+
+
+def _uncommented(statement: str) -> str:
+    """Return *statement* without what people write above it."""
+    comments = _COMMENTS.match(statement)
+    return statement[comments.end() :] if comments else statement
