@@ -1,0 +1,176 @@
+"""A plugin that is uninstalled or disabled keeps its state, and nobody else stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.databases import Database
+from support.store import Store, table
+from support.trees import revision_file
+
+CORE = [
+    revision_file("c1", created="2024-01-01", upgrade=table("customer")),
+    revision_file("c2", down="c1", created="2024-02-01", upgrade=table("product")),
+]
+NEW_CORE = [*CORE, revision_file("c3", down="c2", created="2024-04-01", upgrade=table("shelf"))]
+BILLING = [revision_file("b1", depends="c2", created="2024-03-01", upgrade=table("invoice"))]
+NEW_BILLING = [
+    *BILLING,
+    revision_file("b2", down="b1", created="2024-05-01", upgrade=table("payment")),
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path, database: Database) -> Iterator[Store]:
+    """The core, and billing which depends on the core's head; both applied."""
+    store = Store(tmp_path, database)
+    store.core(*CORE)
+    store.plugin("billing", *BILLING, version="1.5")
+    store.upgrade()
+    assert store.version_rows == ["b1"], "Alembic's table does not say where the core is"
+    yield store
+    store.site.close()
+
+
+def test_no_command_fails_after_an_uninstall(store: Store) -> None:
+    """Status names the orphan with its last version; plan and init-db have nothing to do."""
+    store.database.execute("INSERT INTO invoice (id) VALUES (7)")
+    store.uninstall("billing")
+
+    status = store.db("status", "--check").expect(0)
+    assert "orphaned" in status.out
+    assert "store-billing 1.5" in status.out
+    assert "Nothing is pending" in store.db("plan", "--check").expect(0).out
+    assert "up to date" in store.init_db().expect(0).out
+
+    assert store.version_rows == ["c2"], "stock Alembic finds the core again"
+    assert store.applied == {"core@c1", "core@c2", "billing@b1"}
+    assert store.database.rows("invoice") == [{"id": 7}]
+    assert store.upgrade() == []
+
+
+def test_the_core_goes_on_without_an_uninstalled_plugin(store: Store) -> None:
+    """New revisions of the core run; the orphan's tables, rows and record stay."""
+    store.database.execute("INSERT INTO invoice (id) VALUES (7)")
+    store.uninstall("billing")
+    store.core(*NEW_CORE, version="2.0")
+
+    assert store.upgrade() == ["core@c3"]
+
+    assert set(store.schema) == {"customer", "product", "shelf", "invoice"}
+    assert store.database.rows("invoice") == [{"id": 7}]
+    assert store.applied == {"core@c1", "core@c2", "core@c3", "billing@b1"}
+    assert store.state_of("billing") == "orphaned"
+    assert store.version_rows == ["c3"]
+
+
+def test_a_plugin_that_comes_back_is_where_it_was(store: Store) -> None:
+    """The same version has nothing to run, even after the core moved on."""
+    store.uninstall("billing")
+    store.core(*NEW_CORE)
+    store.upgrade()
+    store.plugin("billing", *BILLING)
+
+    assert store.plan() == []
+    assert store.upgrade() == []
+
+    assert store.version_rows == ["b1", "c3"]
+    assert store.state_of("billing") == "current"
+
+
+def test_a_plugin_that_comes_back_newer_continues(store: Store) -> None:
+    """Only what is new in it runs."""
+    store.uninstall("billing")
+    store.core(*NEW_CORE)
+    store.upgrade()
+    store.plugin("billing", *NEW_BILLING, version="2.0")
+    assert store.upgrade() == ["billing@b2"]
+    assert store.version_rows == ["b2", "c3"]
+    assert set(store.schema) == {"customer", "product", "shelf", "invoice", "payment"}
+
+
+@pytest.mark.parametrize(
+    "config", ['disabled = ["billing"]', "enabled = []", 'disabled = ["Billing"]']
+)
+def test_a_disabled_plugin_keeps_its_state_and_stands_still(store: Store, config: str) -> None:
+    """Its new revisions wait, the core's run, and enabling it again continues."""
+    store.configure(f"[plugins]\n{config}")
+    store.core(*NEW_CORE)
+    store.plugin("billing", *NEW_BILLING)
+
+    assert store.upgrade() == ["core@c3"]
+    assert store.state_of("billing") == "disabled"
+    assert store.applied == {"core@c1", "core@c2", "core@c3", "billing@b1"}
+    assert store.plan() == []
+    assert store.version_rows == ["b1", "c3"]
+
+    store.configure()
+    assert store.upgrade() == ["billing@b2"]
+
+
+def test_what_needs_a_disabled_plugin_waits_and_what_does_not_runs(store: Store) -> None:
+    """Reviews' first revision stands alone, its second needs a pending one of billing."""
+    store.configure('[plugins]\ndisabled = ["billing"]')
+    store.plugin("billing", *NEW_BILLING)
+    store.plugin(
+        "reviews",
+        revision_file("r1", depends="b1", created="2024-03-02", upgrade=table("review")),
+        revision_file("r2", down="r1", depends="b2", created="2024-06-02", upgrade=table("reward")),
+    )
+    assert store.upgrade() == ["reviews@r1"]
+    store.configure()
+    assert store.upgrade() == ["billing@b2", "reviews@r2"]
+
+
+def test_a_plugin_outlives_the_plugin_it_depends_on(store: Store) -> None:
+    """Reviews builds on billing's applied revision; billing's package is not needed any more."""
+    reviews = [revision_file("r1", depends="b1", created="2024-03-02", upgrade=table("review"))]
+    store.plugin("reviews", *reviews)
+    assert store.upgrade() == ["reviews@r1"]
+    assert store.version_rows == ["r1"]
+    store.uninstall("billing")
+    store.plugin(
+        "reviews",
+        *reviews,
+        revision_file("r2", down="r1", depends="b1", created="2024-07-01", upgrade=table("reward")),
+        version="2.0",
+    )
+    assert store.plan() == ["reviews@r2"]
+    store.init_db().expect(0)
+    assert store.applied == {"core@c1", "core@c2", "billing@b1", "reviews@r1", "reviews@r2"}
+    assert store.version_rows == ["r2"]
+
+
+def test_a_new_plugin_may_build_on_an_orphan(store: Store) -> None:
+    """What billing applied is enough for a plugin that is installed only afterwards."""
+    store.uninstall("billing")
+    store.plugin("reviews", revision_file("r1", depends="b1", upgrade=table("review")))
+    assert store.upgrade() == ["reviews@r1"]
+    store.plugin("billing", *NEW_BILLING)
+    assert store.upgrade() == ["billing@b2"]
+
+
+def test_a_dependency_that_was_never_applied_stops_the_run(store: Store) -> None:
+    """An orphan provides what it applied, and not what it might have had next."""
+    store.uninstall("billing")
+    store.plugin("reviews", revision_file("r1", depends="b2", upgrade=table("review")))
+    before = store.database.dump()
+    failed = store.init_db().expect(4)
+    assert "reviews@r1" in failed.err
+    assert "'b2'" in failed.err
+    assert store.database.dump() == before
+
+
+def test_all_plugins_may_leave_at_once(store: Store) -> None:
+    """The core alone is a complete installation again."""
+    store.plugin("reviews", revision_file("r1", depends="b1", upgrade=table("review")))
+    store.upgrade()
+    store.uninstall("billing")
+    store.uninstall("reviews")
+    store.core(*NEW_CORE)
+    assert store.upgrade() == ["core@c3"]
+    assert store.version_rows == ["c3"]
+    assert {store.state_of("billing"), store.state_of("reviews")} == {"orphaned"}
