@@ -19,16 +19,15 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from cookiecutter.main import cookiecutter  # type: ignore[import-untyped]
 
 from support.databases import BOOKKEEPING, Database, sqlite
 from support.distributions import Distribution
 from support.postgres import DRIVER, Server
 from support.sites import Result, Site
+from support.template import bake
 from support.workbench import Written
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
-TEMPLATE = Path(__file__).resolve().parents[2] / "cookiecutter-plugin"
 REQUIREMENT = "quetz-server==0.10.4"
 
 #: The revision that creates ``users``, and the last one.
@@ -190,20 +189,14 @@ def deployment(database: Database, tmp_path: Path) -> Path:
     return directory
 
 
-def bake(quetz: Site, directory: Path) -> Path:
+def new_plugin(quetz: Site, directory: Path) -> Path:
     """Make a plugin for Quetz from the template, install it editable; returns its project."""
-    project = Path(
-        cookiecutter(
-            str(TEMPLATE),
-            no_input=True,
-            output_dir=str(directory),
-            extra_context={
-                "host": "quetz",
-                "host_distribution": "quetz-server",
-                "host_base": "quetz.db_models:Base",
-                "plugin_name": "quetz-plugin_name",
-            },
-        )
+    project = bake(
+        directory,
+        host="quetz",
+        host_distribution="quetz-server",
+        host_base="quetz.db_models:Base",
+        plugin_name="quetz-plugin_name",
     )
     (project / "quetz_plugin_name" / "db_models.py").write_text(MODELS)
     Distribution(
@@ -245,7 +238,7 @@ def test_quetz_plugin_is_written_by_the_command_quetz_documents(
     Quetz's models say BigInteger where its revisions leave INTEGER on SQLite, and its table of
     jobs is no longer in them: stock autogenerate puts both into the plugin's file.
     """
-    project = bake(quetz, tmp_path)
+    project = new_plugin(quetz, tmp_path)
     quetz.run("init-db", deployment).expect()
     written = initialize(quetz, deployment, project)
     assert written.touches == {"quetz_plugin_name_star"}
@@ -265,7 +258,7 @@ def test_quetz_plugin_is_written_by_the_command_quetz_documents(
 
 def test_quetz_plugin_is_written_without_a_deployment(quetz: Site, tmp_path: Path) -> None:
     """The scratch database that Quetz's revisions build serves as well."""
-    written = initialize(quetz, None, bake(quetz, tmp_path))
+    written = initialize(quetz, None, new_plugin(quetz, tmp_path))
     assert written.touches == {"quetz_plugin_name_star"}
     assert written.depends_on == CREATES_USERS
 
@@ -277,7 +270,7 @@ def test_quetz_site_that_alembic_built_is_taken_over(
     quetz.python("-c", STOCK_ALEMBIC, quetz.path / "quetz" / "migrations", database.url).expect()
     assert database.rows("alembic_version") == [{"version_num": LAST}]
     before = database.schema(ignore=BOOKKEEPING)
-    written = initialize(quetz, deployment, bake(quetz, tmp_path))
+    written = initialize(quetz, deployment, new_plugin(quetz, tmp_path))
     assert written.depends_on == CREATES_USERS
     result = quetz.run("init-db", deployment).expect()
     assert "1 revisions applied" in result.out
