@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
+from sqlalchemy import event, exc
 
 from anabranch.errors import (
     UNTOUCHED,
@@ -43,7 +44,7 @@ def parse_url(text: str, directory: Path) -> sa.URL:
     try:
         url = sa.make_url(text)
         dialect = url.get_dialect().name
-    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ValueError):
+    except (exc.ArgumentError, exc.NoSuchModuleError, ValueError):
         raise ConfigurationError(
             "The database URL cannot be read.",
             remedy="It reads dialect://user:password@host/database, "
@@ -122,17 +123,18 @@ class Database:
         query = [value for key, value in self.url.query.items() if _SECRET_KEYS.search(key)]
         for secret in filter(None, (self.url.password, *map(str, query))):
             rendered = sa.URL.create("x", "x", secret).render_as_string(hide_password=False)
-            for spelling in (
+            spellings = {
                 secret,
                 urllib.parse.quote(secret),
                 urllib.parse.quote_plus(secret),
                 rendered.removeprefix("x://x:").removesuffix("@"),
-            ):
+            }
+            for spelling in sorted(spellings, key=len, reverse=True):
                 text = text.replace(spelling, "***")
         return text
 
     @contextmanager
-    def look(self) -> Iterator[sa.Connection | None]:
+    def look(self) -> Generator[sa.Connection | None, None, None]:
         """Connect to read; None where there is no database yet, which looking does not create."""
         if self.source is None and self.file is not None and not self.file.exists():
             yield None
@@ -144,19 +146,23 @@ class Database:
                 connection.rollback()
 
     @contextmanager
-    def migrate(self) -> Iterator[sa.Connection]:
+    def migrate(self) -> Generator[sa.Connection, None, None]:
         """Connect with the settings a migration needs, whatever the application's are."""
         if self.source is None and self.file is not None:
             _create_private(self.file)
         with self._connect() as connection:
-            if self.dialect == "sqlite":
+            if self.dialect != "sqlite":
+                with _transactions(connection):
+                    yield connection
+            elif self.source in (connection, connection.engine):
+                with _unheard(connection) as own, _sqlite_settings(own):
+                    yield own
+            else:
                 with _sqlite_settings(connection):
                     yield connection
-            else:
-                yield connection
 
     @contextmanager
-    def _connect(self) -> Iterator[sa.Connection]:
+    def _connect(self) -> Generator[sa.Connection, None, None]:
         if isinstance(self.source, sa.Connection):
             yield self.source
             return
@@ -167,7 +173,7 @@ class Database:
         engine = self._engine()
         try:
             connection = engine.connect()
-        except sa.exc.DBAPIError as error:
+        except exc.DBAPIError as error:
             engine.dispose()
             raise self.unreachable(error) from error
         except ImportError as error:
@@ -193,11 +199,11 @@ class Database:
             self.url, poolclass=sa.pool.NullPool, hide_parameters=True, **options
         )
 
-    def is_locked(self, error: sa.exc.DBAPIError) -> bool:
+    def is_locked(self, error: exc.DBAPIError) -> bool:
         """Tell whether *error* says that another program holds a SQLite database's own lock."""
         return self.dialect == "sqlite" and "database is locked" in str(error.orig)
 
-    def in_use(self, error: sa.exc.DBAPIError, state: str = UNTOUCHED) -> LockError:
+    def in_use(self, error: exc.DBAPIError, state: str = UNTOUCHED) -> LockError:
         """Say that another program writes to the database and did not end in time."""
         return LockError(
             f"{self.title} is in use by another program: {error.orig}.",
@@ -205,7 +211,7 @@ class Database:
             state=state,
         )
 
-    def unreachable(self, error: sa.exc.DBAPIError) -> AnabranchError:
+    def unreachable(self, error: exc.DBAPIError) -> AnabranchError:
         """Say that the database cannot be used, in the server's own words but without secrets."""
         if self.is_locked(error):
             return self.in_use(error)
@@ -243,7 +249,41 @@ def _lender(engine: sa.Engine) -> Any:
 
 
 @contextmanager
-def _sqlite_settings(connection: sa.Connection) -> Iterator[None]:
+def _transactions(connection: sa.Connection) -> Generator[None, None, None]:
+    """Take a connection out of autocommit mode, in which a failed revision could not roll back."""
+    raw: Any = connection.connection.dbapi_connection
+    autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+    if not autocommit and not raw.autocommit:
+        yield
+        return
+    connection.execution_options(isolation_level=connection.default_isolation_level)
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            connection.rollback()
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+@contextmanager
+def _unheard(connection: sa.Connection) -> Generator[sa.Connection, None, None]:
+    """Use what *connection* is connected to without its engine's listeners, which may BEGIN."""
+    raw = connection.connection.dbapi_connection
+    options = {**connection.get_execution_options()}
+    options.pop("isolation_level", None)
+    # Never disposed of, which would close what is not ours.
+    engine = sa.create_engine(
+        connection.engine.url,
+        creator=lambda: raw,
+        poolclass=sa.pool.StaticPool,
+        hide_parameters=True,
+    )
+    with engine.connect().execution_options(**options) as own:
+        yield own
+
+
+@contextmanager
+def _sqlite_settings(connection: sa.Connection) -> Generator[None, None, None]:
     """Make transactions cover DDL, and a table rebuild spare the rows that refer to it.
 
     The driver's own transactions begin late and end at DDL: they are switched off and BEGIN
@@ -251,6 +291,11 @@ def _sqlite_settings(connection: sa.Connection) -> Iterator[None]:
     refer to the table; SQLite ignores that pragma inside a transaction, so it comes first.
     """
     raw: Any = connection.connection.dbapi_connection
+    # Python 3.12 has a second way to say who begins transactions.
+    autocommit = getattr(raw, "autocommit", None)
+    if autocommit is not None:
+        raw.autocommit = sqlite3.LEGACY_TRANSACTION_CONTROL  # type: ignore[attr-defined,unused-ignore]
+        raw.rollback()
     isolation_level, raw.isolation_level = raw.isolation_level, None
     foreign_keys = raw.execute("PRAGMA foreign_keys").fetchone()[0]
     busy_timeout = raw.execute("PRAGMA busy_timeout").fetchone()[0]
@@ -264,16 +309,17 @@ def _sqlite_settings(connection: sa.Connection) -> Iterator[None]:
     finally:
         event.remove(connection, "begin", _begin_immediate)
         connection.rollback()
-        if raw.in_transaction:
-            raw.rollback()
+        raw.rollback()
         raw.set_progress_handler(None, 0)
         raw.execute(f"PRAGMA busy_timeout={busy_timeout}")
         raw.execute(f"PRAGMA foreign_keys={foreign_keys}")
         raw.isolation_level = isolation_level
+        if autocommit is not None:
+            raw.autocommit = autocommit
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
+    raw: Any = connection.connection.dbapi_connection
+    raw.isolation_level = None  # autocommit_block() leaves the driver's own default behind
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        raw: Any = connection.connection.dbapi_connection
-        raw.isolation_level = None  # autocommit_block() leaves the driver's own default behind
         connection.exec_driver_sql("BEGIN IMMEDIATE")
