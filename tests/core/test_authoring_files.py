@@ -10,6 +10,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from hypothesis import strategies as st
 
 from anabranch.authoring.rendering import docstring, slug
@@ -281,6 +283,63 @@ def test_changes_written_on_one_database_run_on_both(
         assert {"product_id", "tag"} <= set(columns)
         assert "code" not in columns
     assert "No change" in workbench.make("a").out
+
+
+COLOR = "import enum\n\n\nclass Color(enum.Enum):\n    red = 1\n    blue = 2\n"
+HAS_COLOR = "color: Mapped[Color | None]"
+
+
+def take_back(database: Database, written: Written) -> None:
+    """Run ``downgrade()`` of the file, and forget that it was applied."""
+    with (
+        database.engine() as engine,
+        engine.begin() as connection,
+        Operations.context(MigrationContext.configure(connection)),
+    ):
+        written.header["downgrade"]()
+    database.execute(
+        f"DELETE FROM anabranch_revision WHERE revision = '{written.id}'",
+        f"DELETE FROM anabranch_object WHERE revision = '{written.id}'",
+        f"DELETE FROM alembic_version WHERE version_num = '{written.id}'",
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, table("stall", HAS_COLOR) + table("booth", HAS_COLOR)),
+        (table("stall"), table("stall", HAS_COLOR)),
+        (table("stall", HAS_COLOR), table("stall", HAS_COLOR) + table("booth", HAS_COLOR)),
+        (table("stall"), table("stall", HAS_COLOR) + table("booth", HAS_COLOR)),
+    ],
+    ids=["new tables", "new column", "another table", "both"],
+)
+def test_enumerated_types_come_and_go_with_their_columns(
+    tmp_path: Path, database: Database, before: str | None, after: str
+) -> None:
+    """On PostgreSQL they are things of their own: made once, kept while in use, dropped then.
+
+    Upgrade, downgrade and upgrade again, each revision in a run of its own.
+    """
+    workbench = Workbench(tmp_path, database)
+    workbench.develop(market(), plugin("a", models=COLOR + (before or after)))
+    written = workbench.write("a", "--initialize")
+    workbench.init_db()
+    if before is not None:
+        workbench.develop(plugin("a", models=COLOR + after))
+        first, written = written, workbench.write("a", "-m", "colors")
+        assert written.header["down_revision"] == first.id
+        earlier = workbench.schema()
+        workbench.init_db()
+    schema = workbench.schema()
+    take_back(database, written)
+    if before is None:
+        assert set(workbench.schema()) == {"customer", "product"}
+    else:
+        assert workbench.schema() == earlier
+    workbench.init_db()
+    assert workbench.schema() == schema
+    assert "No change" in workbench.make("a", workbench.deployment).out
 
 
 def test_written_whole_or_not_at_all(workbench: Workbench) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from anabranch.authoring import dependencies
 from anabranch.authoring.comparison import Scope, compare
+from anabranch.authoring.enums import Enums
 from anabranch.authoring.naming import constraints_named
 from anabranch.authoring.ownership import Models
 from anabranch.authoring.rendering import docstring, in_words, render_file, slug
@@ -81,6 +82,7 @@ def write_revision(
             text = render_file(
                 upgrade,
                 context,
+                enums=Enums.of(upgrade, models),
                 revision=key.id,
                 message=message,
                 down_revision=heads[0].id if heads else None,
@@ -173,10 +175,9 @@ def _check_start(application: str, owner: Owner, *, initialize: bool) -> None:
 @contextmanager
 def _database(
     manager: MigrationManager, target: Target | None, owner: Owner
-) -> Iterator[tuple[sa.Connection, Reading]]:
+) -> Generator[tuple[sa.Connection, Reading], None, None]:
     """Connect to a database in which *owner* is up to date: the target's, or a scratch one."""
     with ExitStack() as stack:
-        connection = None
         if target is not None:
             reading = manager.read(target)
             _require_sound(reading, owner)
@@ -191,9 +192,10 @@ def _database(
                     remedy=f"{first} '{manager.name} init-db', or leave the directory out.",
                 )
             connection = stack.enter_context(manager.open(target).look())
-        if connection is None:
-            connection, reading = stack.enter_context(scratch_database(manager, owner.name))
-        yield connection, reading
+            if connection is not None:
+                yield connection, reading
+                return
+        yield stack.enter_context(scratch_database(manager, owner.name))
 
 
 def _require_sound(reading: Reading, owner: Owner) -> None:

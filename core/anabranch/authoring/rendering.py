@@ -16,7 +16,9 @@ from alembic.autogenerate import render_python_code
 from alembic.migration import MigrationContext
 from alembic.operations import ops
 from mako.template import Template
+from sqlalchemy.sql.functions import GenericFunction
 
+from anabranch.authoring.enums import Enums
 from anabranch.discovery import find_module
 
 _SLUG_LENGTH = 40
@@ -26,6 +28,7 @@ def render_file(
     upgrade: ops.UpgradeOps,
     context: MigrationContext,
     *,
+    enums: Enums,
     revision: str,
     message: str,
     down_revision: str | None,
@@ -34,8 +37,8 @@ def render_file(
 ) -> str:
     """Return the text of a revision file; it is valid Python whatever *message* holds."""
     imports: set[str] = set()
-    upgrades = _render(upgrade, context, imports)
-    downgrades = _render(upgrade.reverse(), context, imports)
+    upgrades = [*enums.create(), _render(upgrade, context, enums, imports)]
+    downgrades = [_render(upgrade.reverse(), context, enums, imports), *enums.drop()]
     path = str(find_module("anabranch_migrations")) + "/script.py.mako"
     text = Template(filename=path).render(  # noqa: S702 - it makes Python, not HTML
         message=docstring(message),
@@ -46,20 +49,22 @@ def render_file(
         down_revision=down_revision,
         branch_labels=branch_labels,
         depends_on=depends_on[0] if len(depends_on) == 1 else depends_on or None,
-        upgrades=upgrades,
-        downgrades=downgrades,
+        upgrades=_body(upgrades),
+        downgrades=_body(downgrades),
     )
     ast.parse(text)
     return str(text)
 
 
-def _render(operations: Any, context: MigrationContext, imports: set[str]) -> str:
+def _render(operations: Any, context: MigrationContext, enums: Enums, imports: set[str]) -> str:
     def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
         module = type(item).__module__
         if kind == "type" and not module.startswith("sqlalchemy."):
             autogen_context.imports.add(f"import {module}")
         seen.append(autogen_context)
-        return _portable(item) if kind == "server_default" else False
+        if kind == "server_default":
+            return _portable(item)
+        return (kind == "type" and enums.column_type(item, imports)) or False
 
     seen: list[Any] = []
     code = render_python_code(
@@ -68,8 +73,12 @@ def _render(operations: Any, context: MigrationContext, imports: set[str]) -> st
     for autogen_context in seen[-1:]:
         imports |= autogen_context.imports
     lines = [line for line in code.splitlines() if not line.strip().startswith("# ###")]
-    body = textwrap.dedent("\n".join(lines)).strip() or "pass"
-    return textwrap.indent(body, "    ").lstrip()
+    return textwrap.dedent("\n".join(lines)).strip() or "pass"
+
+
+def _body(parts: Sequence[str]) -> str:
+    """Return *parts* as they stand in a function whose indentation is there already."""
+    return textwrap.indent("\n".join(parts), "    ").lstrip()
 
 
 def _portable(default: Any) -> str | Literal[False]:
@@ -77,7 +86,7 @@ def _portable(default: Any) -> str | Literal[False]:
     value = getattr(default, "arg", None)
     if isinstance(value, sa.True_ | sa.False_):
         return f"sa.{value}()"
-    if isinstance(value, sa.sql.functions.GenericFunction) and not len(value.clauses):
+    if isinstance(value, GenericFunction) and not len(value.clauses):
         return f"sa.func.{value.name}()"
     return False
 
