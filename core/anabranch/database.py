@@ -170,11 +170,10 @@ class Database:
             with self.source.connect() as connection:  # the pool holds the only copy of the data
                 yield connection
             return
-        engine = self._engine()
         try:
+            engine = self._engine()
             connection = engine.connect()
         except exc.DBAPIError as error:
-            engine.dispose()
             raise self.unreachable(error) from error
         except ImportError as error:
             raise ConfigurationError(
@@ -308,14 +307,15 @@ def _sqlite_settings(connection: sa.Connection) -> Generator[None, None, None]:
         yield
     finally:
         event.remove(connection, "begin", _begin_immediate)
-        connection.rollback()
-        raw.rollback()
-        raw.set_progress_handler(None, 0)
-        raw.execute(f"PRAGMA busy_timeout={busy_timeout}")
-        raw.execute(f"PRAGMA foreign_keys={foreign_keys}")
-        raw.isolation_level = isolation_level
-        if autocommit is not None:
-            raw.autocommit = autocommit
+        if not connection.invalidated:
+            connection.rollback()
+            raw.rollback()
+            raw.set_progress_handler(None, 0)
+            raw.execute(f"PRAGMA busy_timeout={busy_timeout}")
+            raw.execute(f"PRAGMA foreign_keys={foreign_keys}")
+            raw.isolation_level = isolation_level
+            if autocommit is not None:
+                raw.autocommit = autocommit
 
 
 def _begin_immediate(connection: sa.Connection) -> None:

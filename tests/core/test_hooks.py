@@ -1,0 +1,444 @@
+"""Plugins' hooks: when each is called, with what, and what a failing one does to the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from anabranch import AnabranchError, MigrationManager, PluginError, RevisionError
+from anabranch.errors import HookError, RequirementError
+from anabranch_plugins_api import MigrationSource, Seed, hookimpl
+from support.databases import Database
+from support.store import Store, table
+from support.trees import revision_file
+
+
+@pytest.fixture
+def store(tmp_path: Path, database: Database) -> Iterator[Store]:
+    store = Store(tmp_path, database)
+    yield store
+    store.site.close()
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path, sqlite_database: Database) -> Store:
+    return Store(tmp_path, sqlite_database)
+
+
+class Log:
+    """A plugin that notes what it is asked, with what is in the database by then."""
+
+    def __init__(self, seen: list[Any]) -> None:
+        self.seen = seen
+
+    @hookimpl
+    def anabranch_requirements(self, connection: sa.Connection) -> list[str]:
+        self.seen.append(("requirements", sorted(sa.inspect(connection).get_table_names())))
+        return []
+
+    @hookimpl
+    def anabranch_before_run(self, connection: sa.Connection, revisions: list[str]) -> None:
+        self.seen.append(("before run", revisions))
+
+    @hookimpl
+    def anabranch_before_revision(self, connection: sa.Connection, revision: str) -> None:
+        self.seen.append(("before", revision, "one" in sa.inspect(connection).get_table_names()))
+
+    @hookimpl
+    def anabranch_after_revision(self, connection: sa.Connection, revision: str) -> None:
+        self.seen.append(("after", revision, "one" in sa.inspect(connection).get_table_names()))
+
+    @hookimpl
+    def anabranch_after_run(self, connection: sa.Connection, revisions: list[str]) -> None:
+        self.seen.append(("after run", revisions))
+
+
+def run(store: Store, *plugins: object) -> list[str]:
+    with store.manager(plugins=plugins) as manager:
+        return [str(key) for key in manager.upgrade(store.deployment).applied]
+
+
+def test_hooks_are_called_in_order_with_their_arguments(store: Store) -> None:
+    """Requirements first, then the run and each revision from both sides, then the end."""
+    store.core(
+        revision_file("c1", upgrade=table("one")), revision_file("c2", down="c1", upgrade="pass")
+    )
+    seen: list[Any] = []
+    run(store, Log(seen))
+    assert seen == [
+        ("requirements", []),
+        ("before run", ["core@c1", "core@c2"]),
+        ("before", "core@c1", False),
+        ("after", "core@c1", True),
+        ("before", "core@c2", True),
+        ("after", "core@c2", True),
+        ("after run", ["core@c1", "core@c2"]),
+    ]
+
+
+def test_no_hook_is_called_when_nothing_is_pending(store: Store) -> None:
+    store.core(revision_file("c1"))
+    seen: list[Any] = []
+    run(store, Log(seen))
+    del seen[:]
+    assert run(store, Log(seen)) == []
+    assert seen == []
+
+
+def test_a_hook_takes_only_the_arguments_it_names(sqlite_store: Store) -> None:
+    """As everywhere with pluggy."""
+    seen: list[str] = []
+
+    class Plugin:
+        @hookimpl
+        def anabranch_after_revision(self, revision: str) -> None:
+            seen.append(revision)
+
+        @hookimpl
+        def anabranch_after_run(self) -> None:
+            seen.append("run")
+
+    sqlite_store.core(revision_file("c1"))
+    run(sqlite_store, Plugin())
+    assert seen == ["core@c1", "run"]
+
+
+WRITE = """
+    import pathlib
+    from anabranch_plugins_api import hookimpl
+
+    @hookimpl
+    def anabranch_before_run():
+        with pathlib.Path({log!r}).open("a") as file:
+            file.write("{name} ")
+"""
+
+
+def test_plugin_objects_come_first_then_plugins_by_name(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    """The order does not hang on what was installed when, nor on addresses in memory."""
+    log = tmp_path / "log"
+    sqlite_store.core(revision_file("c1"))
+    for name in ("zeta", "alpha", "mid"):
+        sqlite_store.plugin(name, hooks=WRITE.format(log=str(log), name=name))
+
+    class Plugin:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        @hookimpl
+        def anabranch_before_run(self) -> None:
+            with log.open("a") as file:
+                file.write(f"{self.name} ")
+
+    run(sqlite_store, *(Plugin(str(number)) for number in range(6)))
+    assert log.read_text().split() == [*"012345", "alpha", "mid", "zeta"]
+
+
+def test_unmet_requirements_stop_the_run_before_anything(store: Store) -> None:
+    """Every plugin is asked, and all that is missing is said at once."""
+    needs = """
+        from anabranch_plugins_api import hookimpl
+
+        @hookimpl
+        def anabranch_requirements(connection):
+            return ["{} is not " + connection.dialect.name]
+    """
+    store.core(revision_file("c1", upgrade=table("one")))
+    store.plugin("billing", revision_file("b1"), hooks=needs.format("this"))
+    store.plugin("reviews", hooks=needs.format("that"))
+    failed = store.init_db().expect(2)
+    backend = store.database.backend
+    assert f"billing: this is not {backend}" in failed.err
+    assert f"reviews: that is not {backend}" in failed.err
+    assert "The database was not changed." in failed.err
+    assert store.database.schema() == {}
+    store.configure('[plugins]\ndisabled = ["billing", "reviews"]')
+    assert store.upgrade() == ["core@c1"]
+
+
+def failing(hook: str, arguments: str = "", error: str = "ValueError('not today')") -> str:
+    return f"""
+        from anabranch_plugins_api import hookimpl
+
+        @hookimpl
+        def anabranch_{hook}({arguments}):
+            raise {error}
+    """
+
+
+@pytest.mark.parametrize("error", ["ValueError('not today')", "SystemExit('not today')"])
+def test_a_failing_requirements_hook_stops_the_run_before_anything(
+    sqlite_store: Store, error: str
+) -> None:
+    """It is no unmet requirement but a fault of the plugin, which is named."""
+    sqlite_store.core(revision_file("c1", upgrade=table("one")))
+    sqlite_store.plugin("billing", hooks=failing("requirements", error=error))
+    with pytest.raises(HookError, match=r"requirements of billing failed.*not today") as raised:
+        sqlite_store.upgrade()
+    assert raised.value.owner == "billing"
+    assert raised.value.exit_code == 5
+    assert sqlite_store.database.schema() == {}
+
+
+@pytest.mark.parametrize("hook", ["before_revision", "after_revision"])
+def test_a_hook_that_raises_rolls_the_revision_back(store: Store, hook: str) -> None:
+    """Like a failure of the revision itself; the message names hook and plugin."""
+    store.core(
+        revision_file("c1", upgrade=table("one")),
+        revision_file("c2", down="c1", upgrade=table("two")),
+    )
+    store.plugin(
+        "billing",
+        hooks=f"""
+            from anabranch_plugins_api import hookimpl
+
+            @hookimpl
+            def anabranch_{hook}(revision):
+                if revision == "core@c2":
+                    raise ValueError("not today")
+        """,
+    )
+    failed = store.init_db().expect(5)
+    assert "core@c2" in failed.err
+    assert f"anabranch_{hook} of billing failed: ValueError: not today" in failed.err
+    stays = set() if store.database.backend == "sqlite" else {"one"}
+    assert set(store.schema) == stays
+    store.uninstall("billing")
+    store.upgrade()
+    assert set(store.schema) == {"one", "two"}
+
+
+def test_a_failing_before_run_hook_leaves_the_database_alone(store: Store) -> None:
+    store.core(revision_file("c1", upgrade=table("one")))
+    store.plugin("billing", hooks=failing("before_run"))
+    with pytest.raises(RevisionError, match="before_run of billing failed"):
+        store.upgrade()
+    assert store.database.schema() == {}
+
+
+def test_a_failing_after_run_hook_says_that_the_revisions_stay(store: Store) -> None:
+    """They are committed by then: exit code 6, and the state is told as it is."""
+    store.core(revision_file("c1", upgrade=table("one")))
+    store.plugin("billing", hooks=failing("after_run"))
+    failed = store.init_db().expect(6)
+    assert "anabranch_after_run of billing failed: ValueError: not today" in failed.err
+    assert "All 1 revisions of this run are applied and stay so." in failed.err
+    assert set(store.schema) == {"one"}
+    assert store.applied == {"core@c1"}
+
+
+BROKEN = {
+    "missing import": "import no_such_module",
+    "error": "1 / 0",
+    "exit": "raise SystemExit(3)",
+    "syntax": "def (:",
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_hook_module_stops_the_run_and_only_the_run(store: Store, how: str) -> None:
+    """Its real cause is told, nothing is changed, and the status still answers."""
+    store.core(revision_file("c1", upgrade=table("one")))
+    store.plugin("billing", revision_file("b1"), hooks=BROKEN[how])
+    with pytest.raises(PluginError, match=r"hooks.* of billing \(store-billing 1.0\)") as raised:
+        store.upgrade()
+    assert raised.value.exit_code == 4
+    assert store.database.schema() == {}
+    causes = {
+        "missing import": "No module named 'no_such_module'",
+        "error": "ZeroDivisionError",
+        "exit": "SystemExit: 3",
+        "syntax": "SyntaxError",
+    }
+    assert causes[how] in raised.value.what
+    assert "disabled" in raised.value.remedy
+    assert store.plan() == ["core@c1", "billing@b1"]
+    assert store.state_of("billing") == "pending"
+    store.configure('[plugins]\ndisabled = ["billing"]')
+    assert store.upgrade() == ["core@c1"]
+
+
+def test_status_and_plan_work_beside_a_broken_hook_module(sqlite_store: Store) -> None:
+    """As commands: they import no plugin."""
+    sqlite_store.core(revision_file("c1"))
+    sqlite_store.plugin("billing", hooks="1 / 0")
+    assert "1 revisions are pending" in sqlite_store.db("status").expect(0).out
+    assert "core" in sqlite_store.db("plan").expect(0).out
+    failed = sqlite_store.init_db().expect(4)
+    assert "ZeroDivisionError" in failed.err
+    assert "Traceback" not in failed.err
+
+
+def test_an_entry_point_may_name_an_attribute(sqlite_store: Store, tmp_path: Path) -> None:
+    """``module:attribute``, nested ones too, as entry points are."""
+    log = tmp_path / "log"
+    sqlite_store.core(
+        revision_file("c1"),
+        files={
+            "store_extra/__init__.py": "",
+            "store_extra/parts.py": (
+                "import pathlib\nfrom anabranch_plugins_api import hookimpl\n"
+                "class Parts:\n"
+                "    class Plugin:\n"
+                "        @staticmethod\n"
+                "        @hookimpl\n"
+                "        def anabranch_before_run():\n"
+                f"            pathlib.Path({str(log)!r}).write_text('here')\n"
+            ),
+        },
+    )
+    sqlite_store.plugin("extra", models=None, migrations=False)
+    dist_info = next(sqlite_store.site.path.glob("store_extra-*.dist-info"))
+    (dist_info / "entry_points.txt").write_text("[store]\nextra = store_extra.parts:Parts.Plugin\n")
+    run(sqlite_store)
+    assert log.read_text() == "here"
+
+
+# -- seeds
+
+
+def seeds(*pairs: tuple[str, int], body: str = "") -> str:
+    """A hook module that counts in the table ``one`` how often each seed ran."""
+    entries = ", ".join(f"Seed({name!r}, {name}, version={version})" for name, version in pairs)
+    functions = "\n".join(
+        f"def {name}(connection):\n"
+        f"    connection.execute(sa.text('INSERT INTO one (x) VALUES ({number})'))\n"
+        f"    {body or 'pass'}"
+        for number, (name, _) in enumerate(pairs)
+    )
+    return (
+        "import sqlalchemy as sa\n"
+        "from anabranch_plugins_api import Seed, hookimpl\n"
+        f"{functions}\n"
+        f"@hookimpl\ndef anabranch_seeds():\n    return [{entries}]\n"
+    )
+
+
+def sown(store: Store) -> list[int]:
+    return sorted(row["x"] for row in store.database.rows("one"))
+
+
+CREATE = revision_file("c1", upgrade=table("one", "x"))
+
+
+def test_a_seed_runs_once_and_again_when_its_version_grows(store: Store) -> None:
+    """After the revisions of a run; the journal knows what was sown in which version."""
+    store.core(CREATE)
+    store.plugin("billing", hooks=seeds(("countries", 1), ("taxes", 1)))
+    assert store.upgrade() == ["core@c1"]
+    assert sown(store) == [0, 1]
+    rows = store.database.execute("SELECT * FROM anabranch_journal ORDER BY seq")
+    assert [(row["event"], row["owner"], row["detail"]) for row in rows[2:]] == [
+        ("seeded", "billing", "countries 1"),
+        ("seeded", "billing", "taxes 1"),
+    ]
+
+    store.core(CREATE, revision_file("c2", down="c1"))
+    store.upgrade()
+    assert sown(store) == [0, 1], "the same versions are in place"
+
+    store.core(CREATE, revision_file("c2", down="c1"), revision_file("c3", down="c2"))
+    store.plugin("billing", hooks=seeds(("countries", 2), ("taxes", 1)))
+    store.upgrade()
+    assert sown(store) == [0, 0, 1]
+
+    store.core(CREATE, *(revision_file(f"c{n}", down=f"c{n - 1}") for n in (2, 3, 4)))
+    store.plugin("billing", hooks=seeds(("countries", 1), ("taxes", 1)))
+    store.upgrade()
+    assert sown(store) == [0, 0, 1], "an older version does not sow again"
+
+
+def test_seeds_of_two_plugins_may_share_a_name(sqlite_store: Store) -> None:
+    sqlite_store.core(CREATE)
+    for name in ("billing", "reviews"):
+        sqlite_store.plugin(name, hooks=seeds(("countries", 1)))
+    sqlite_store.upgrade()
+    assert sown(sqlite_store) == [0, 0]
+
+
+def test_a_failing_seed_is_rolled_back_and_named(store: Store) -> None:
+    """The revisions stay, so do the seeds before it; exit code 6."""
+    store.core(CREATE)
+    store.plugin("aaa", hooks=seeds(("good", 1)))
+    store.plugin("billing", hooks=seeds(("bad", 1), body="raise ValueError('no soil')"))
+    failed = store.init_db().expect(6)
+    assert "The seed 'bad' of billing failed: ValueError: no soil" in failed.err
+    assert "revisions of this run are applied and stay so" in failed.err
+    assert "Traceback" not in failed.err
+    assert sown(store) == [0]
+    assert "seeded aaa" in store.journal
+    assert "seeded billing" not in store.journal
+
+
+def test_plugin_objects_may_seed_and_bring_sources(store: Store, tmp_path: Path) -> None:
+    """What entry points declare for plugins, a host may hand over in code."""
+    store.core(CREATE)
+    versions = tmp_path / "own" / "versions"
+    versions.mkdir(parents=True)
+    (versions / "o1.py").write_text(revision_file("o1", upgrade=table("own")))
+
+    def five(connection: sa.Connection) -> None:
+        connection.execute(sa.text("INSERT INTO one (x) VALUES (5)"))
+
+    class Plugin:
+        @hookimpl
+        def anabranch_migration_sources(self) -> list[MigrationSource]:
+            return [MigrationSource("Own_One", versions.parent, distribution="own", version="7")]
+
+        @hookimpl
+        def anabranch_seeds(self) -> list[Seed]:
+            return [Seed("rows", five)]
+
+    assert run(store, Plugin()) == ["core@c1", "own-one@o1"]
+    assert set(store.schema) == {"one", "own"}
+    assert sown(store) == [5]
+    (row,) = [r for r in store.database.rows("anabranch_revision") if r["owner"] == "own-one"]
+    assert (row["distribution"], row["version"]) == ("own", "7")
+
+
+def test_hook_modules_are_imported_only_to_run_something(sqlite_store: Store) -> None:
+    """Neither looking nor an upgrade with nothing pending imports a plugin."""
+    marker = sqlite_store.deployment / "imported"
+    sqlite_store.core(revision_file("c1"))
+    sqlite_store.plugin("billing", hooks=f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
+    sqlite_store.plan()
+    sqlite_store.state_of("billing")
+    assert not marker.exists()
+    sqlite_store.upgrade()
+    assert marker.exists()
+    marker.unlink()
+    assert sqlite_store.upgrade() == []
+    assert not marker.exists()
+
+
+def test_every_error_of_a_hook_is_one_of_ours(sqlite_store: Store) -> None:
+    """An error that a hook raises on purpose, as ours, comes through as it is."""
+
+    class Plugin:
+        @hookimpl
+        def anabranch_requirements(self) -> list[str]:
+            raise RequirementError("Upgrade the server.", remedy="Call us.")
+
+    sqlite_store.core(revision_file("c1"))
+    with (
+        sqlite_store.manager(plugins=[Plugin()]) as manager,
+        pytest.raises(AnabranchError, match="Upgrade the server") as raised,
+    ):
+        assert isinstance(manager, MigrationManager)
+        manager.upgrade(sqlite_store.deployment)
+    assert raised.value.exit_code == 2
+
+
+def test_json_of_the_status_needs_no_plugin_either(sqlite_store: Store) -> None:
+    """What machines ask is answered beside a broken plugin."""
+    sqlite_store.core(revision_file("c1"))
+    sqlite_store.plugin("billing", hooks="1 / 0", models="1 / 0")
+    found = json.loads(sqlite_store.db("status", "--json").expect(0).out)
+    assert found["status"] == "pending"

@@ -1,0 +1,186 @@
+"""The lock that lets one migrator at a time into a database, and dies with its holder."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from anabranch.database import Database as Target
+from anabranch.errors import LockError, UnreachableError
+from anabranch.locking import run_lock, user_name
+from support.databases import Database
+
+#: Takes the lock of the database under test, in a session of its own.
+Take = Callable[..., AbstractContextManager[None]]
+
+
+@pytest.fixture
+def target(database: Database) -> Target:
+    return Target.of(sa.make_url(database.url))
+
+
+@pytest.fixture
+def take(target: Target) -> Iterator[Take]:
+    """A function that returns the lock for a new connection to the database."""
+    connections: list[AbstractContextManager[sa.Connection]] = []
+
+    def lock(
+        timeout: float = 0, name: str = "lock", waiting: Callable[[str], None] = lambda _: None
+    ) -> AbstractContextManager[None]:
+        manager = target.migrate()
+        connection = manager.__enter__()
+        connections.append(manager)
+        return run_lock(target, connection, name=name, timeout=timeout, waiting=waiting)
+
+    yield lock
+    for manager in reversed(connections):
+        manager.__exit__(None, None, None)
+
+
+def test_a_second_holder_is_refused_and_told_of_the_first(take: Take, target: Target) -> None:
+    """The message names the process, or on a server the session."""
+    with (
+        take(),
+        pytest.raises(LockError, match=r"not obtained within 0\.1 s") as raised,
+        take(timeout=0.1),
+    ):
+        pytest.fail("two holders")
+    if target.dialect == "sqlite":
+        assert f"process {os.getpid()} on {os.uname().nodename}" in raised.value.what
+        assert f"(user {user_name()})" in raised.value.what
+    else:
+        assert "server process" in raised.value.what
+        assert "user postgres" in raised.value.what
+    assert raised.value.exit_code == 7
+
+
+def test_the_lock_is_free_again_after_the_block(take: Take) -> None:
+    """Also when the block ended with an error."""
+    with take():
+        pass
+    with pytest.raises(ZeroDivisionError), take():
+        raise ZeroDivisionError
+    with take():
+        pass
+
+
+def test_whoever_waits_gets_it_when_the_holder_lets_go(take: Take) -> None:
+    """And is told once whom it waits for."""
+    told: list[str] = []
+    first, second = take(), take(timeout=20, waiting=told.append)
+    with first:
+        got = threading.Event()
+
+        def wait() -> None:
+            with second:
+                got.set()
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        while not told:
+            assert not got.wait(0.01)
+    thread.join()
+    assert got.is_set()
+    assert len(told) == 1
+
+
+def test_a_free_lock_is_taken_without_a_word(take: Take) -> None:
+    told: list[str] = []
+    with take(timeout=5, waiting=told.append):
+        assert told == []
+
+
+def test_two_names_are_two_locks_on_one_server(take: Take, target: Target) -> None:
+    """Two applications in one PostgreSQL database do not wait for one another."""
+    if target.dialect == "sqlite":
+        with take(name="a"), pytest.raises(LockError), take(name="b"):
+            pytest.fail("one file, one lock")
+    else:
+        with take(name="a"), take(name="b"):
+            pass
+
+
+def test_the_lock_outlives_commits_and_rollbacks(target: Target) -> None:
+    """It is the session's, not the transaction's; only the end of the block ends it."""
+    with (
+        target.migrate() as connection,
+        run_lock(target, connection, name="lock", timeout=0, waiting=lambda _: None),
+    ):
+        for end in (connection.commit, connection.rollback):
+            connection.execute(sa.text("SELECT 1"))
+            end()
+            with (
+                target.migrate() as other,
+                pytest.raises(LockError),
+                run_lock(target, other, name="lock", timeout=0, waiting=lambda _: None),
+            ):
+                pytest.fail("two holders")
+
+
+def test_the_lock_file_can_only_be_read_by_its_owner_and_is_never_deleted(
+    tmp_path: Path,
+) -> None:
+    """Deleting it would let in two: one on the old file, one on the new."""
+    target = Target.of(sa.make_url(f"sqlite:///{tmp_path}/x.sqlite"))
+    for _ in range(2):
+        with (
+            target.migrate() as connection,
+            run_lock(target, connection, name="lock", timeout=0, waiting=lambda _: None),
+        ):
+            pass
+        path = tmp_path / "x.sqlite.lock"
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_lock_file_with_odd_content_is_no_obstacle(tmp_path: Path) -> None:
+    """What stands in it is for people; the kernel's lock decides."""
+    target = Target.of(sa.make_url(f"sqlite:///{tmp_path}/x.sqlite"))
+    path = tmp_path / "x.sqlite.lock"
+    for content in ("", "not JSON", '{"pid": 1}', "[1]"):
+        path.write_text(content)
+        with (
+            target.migrate() as connection,
+            run_lock(target, connection, name="lock", timeout=0, waiting=lambda _: None),
+            target.migrate() as other,
+            pytest.raises(LockError, match="held by"),
+        ):
+            path.write_text(content)
+            with run_lock(target, other, name="lock", timeout=0, waiting=lambda _: None):
+                pytest.fail("two holders")
+
+
+def test_a_lock_file_that_cannot_be_written_is_unreachable(tmp_path: Path) -> None:
+    """A directory is in its place."""
+    target = Target.of(sa.make_url(f"sqlite:///{tmp_path}/x.sqlite"))
+    (tmp_path / "x.sqlite.lock").mkdir()
+    with (
+        target.migrate() as connection,
+        pytest.raises(UnreachableError, match="lock cannot be"),
+        run_lock(target, connection, name="lock", timeout=0, waiting=lambda _: None),
+    ):
+        pytest.fail("no lock")
+
+
+def test_the_lock_of_a_lost_session_is_gone(target: Target, database: Database) -> None:
+    """The end of the block does not mind that the server ended the session."""
+    with (
+        target.migrate() as connection,
+        run_lock(target, connection, name="lock", timeout=0, waiting=lambda _: None),
+    ):
+        if target.dialect == "sqlite":
+            connection.invalidate()
+        else:
+            pid = connection.scalar(sa.text("SELECT pg_backend_pid()"))
+            connection.commit()
+            database.execute(f"SELECT pg_terminate_backend({pid})")
+    with (
+        target.migrate() as connection,
+        run_lock(target, connection, name="lock", timeout=5, waiting=lambda _: None),
+    ):
+        assert connection.scalar(sa.text("SELECT 1")) == 1
