@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,7 @@ def _commands(manager: _Manager) -> list[click.Command]:
 
 
 @contextmanager
-def _told(*, as_json: bool = False) -> Iterator[None]:
+def _told(*, as_json: bool = False) -> Generator[None, None, None]:
     """End the process with the code of an error, after saying what a person needs to know."""
     try:
         yield

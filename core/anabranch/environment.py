@@ -6,7 +6,7 @@ They are proxies with one process-wide target each, so one run at a time holds t
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
@@ -24,7 +24,7 @@ _PROXIES = threading.Lock()
 @contextmanager
 def script_environment(
     connection: sa.Connection, *, version_table: str, schema: str | None
-) -> Iterator[MigrationContext]:
+) -> Generator[MigrationContext, None, None]:
     """Let revision scripts use ``op`` and ``context`` on *connection* while the block runs.
 
     The context begins no transaction by itself; its ``begin_transaction()`` does, and DDL is part

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import time
 import traceback
 import uuid
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal
+from typing import Literal
 
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
-from sqlalchemy import event
+from sqlalchemy import exc
 
 from anabranch.database import Database
 from anabranch.discovery import Discovery
@@ -24,20 +23,17 @@ from anabranch.environment import script_environment, use_metadata
 from anabranch.errors import AnabranchError, HookError, IntegrityError, LockError, RevisionError
 from anabranch.graph import Graph
 from anabranch.hooks import Hooks
+from anabranch.ledger import Ledger, LostWorkError, is_commit
 from anabranch.locking import user_name
 from anabranch.models import owner_metadata
 from anabranch.objects import ObjectChanges, ObjectTracker, TableName
 from anabranch.planning import Plan, Step
 from anabranch.problems import Problem
-from anabranch.recorder import Event, Recorder, State, now, shown_ids
+from anabranch.recorder import Event, Recorder, State, now
+from anabranch.references import Broken, broken_references, in_words
 from anabranch.revision import AppliedRevision, RevisionKey
 from anabranch.scripts import load_script
 from anabranch_plugins_api import Seed
-
-_COMMIT = re.compile(r"\s*(?:COMMIT|END)\b", re.IGNORECASE)
-_ROLLBACK = re.compile(r"\s*(?:ROLLBACK|ABORT)\b(?!.*\bTO\b)", re.IGNORECASE)
-# What SQLite does differently, or not at all, inside a transaction.
-_OUTSIDE = re.compile(r"\s*(?:BEGIN|VACUUM|PRAGMA|ATTACH|DETACH)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +44,6 @@ class Progress:
     step: Step
     total: int
     duration: float = 0.0
-
-
-@dataclass
-class _Records:
-    """What is done and waits for the commit that makes it true."""
-
-    applied: list[AppliedRevision] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    changes: list[ObjectChanges] = field(default_factory=list)
 
 
 class Executor:
@@ -89,19 +76,7 @@ class Executor:
         self._hooks = hooks
         self._metadata = metadata
         self._report = report
-        self._applied = set(state.applied)
-        self._heads = graph.maximal(self._applied & graph.installed)
-        self._needed = {parent for key in self._applied for parent in graph.declared(key)}
-        self._shown: tuple[frozenset[RevisionKey], frozenset[str]] = (
-            state.projected,
-            state.version_rows or frozenset(),
-        )
-        self._records = _Records()
-        self._committed: list[RevisionKey] = []
-        self._commits = 0
-        self._rollbacks = 0
-        self._lost: list[RevisionKey] = []
-        self._before_flush = (self._shown, 0)
+        self._ledger = Ledger(connection, recorder, graph, state)
         self._actor = f"{user_name()}@{socket.gethostname()}"
 
     def run(self, plan: Plan) -> tuple[RevisionKey, ...]:
@@ -123,12 +98,12 @@ class Executor:
                 self._recorder.table_names,
             )
             self._connection.rollback()
-            with tracker.watching(), self._recording():
+            with tracker.watching(), self._ledger.recording():
                 waiting = deque(plan.steps)
                 while waiting:
                     self._run_unit(context, waiting, plan, scripts, metadata, tracker)
                 self._finish(plan)
-        return tuple(self._committed)
+        return tuple(self._ledger.committed)
 
     def _load(self, plan: Plan) -> dict[RevisionKey, ModuleType]:
         """Import every script, so that a damaged one is found before the first runs."""
@@ -174,16 +149,16 @@ class Executor:
         tracker: ObjectTracker,
     ) -> None:
         """Run the first of the *waiting* steps, as many as belong into one transaction."""
-        connection = self._connection
+        connection, ledger = self._connection, self._ledger
         done: list[tuple[Step, frozenset[TableName]]] = []
-        step, commits, rollbacks = waiting[0], self._commits, self._rollbacks
+        step, commits, rollbacks = waiting[0], ledger.commits, ledger.rollbacks
         try:
             with self._transaction(context):
-                broken_before = self._broken_references()
+                broken_before = broken_references(connection)
                 if step is plan.steps[0]:
                     self._begin_run(plan)
                 while waiting and not (done and self._stands_alone(waiting[0])):
-                    step, commits = waiting.popleft(), self._commits
+                    step, commits = waiting.popleft(), ledger.commits
                     self._report(Progress("started", step, len(plan.steps)))
                     started = time.monotonic()
                     use_metadata(context, metadata[step.key.owner])
@@ -193,9 +168,9 @@ class Executor:
                     try:
                         scripts[step.key].upgrade()
                     finally:
-                        self._reopen()
-                    if self._rollbacks != rollbacks:
-                        self._check_rollback()
+                        ledger.reopen()
+                    if ledger.rollbacks != rollbacks:
+                        ledger.check_rollback()
                     self._hooks.notify(
                         "anabranch_after_revision", connection=connection, revision=str(step.key)
                     )
@@ -203,17 +178,18 @@ class Executor:
                     duration = time.monotonic() - started
                     self._record(step, duration, tracker.finish(step.key))
                     self._report(Progress("applied", step, len(plan.steps), duration))
-                    ended = (self._commits, self._rollbacks) != (commits, rollbacks)
+                    ended = (ledger.commits, ledger.rollbacks) != (commits, rollbacks)
                     if ended or self._stands_alone(step):
                         break
                 self._check_references(broken_before, done)
+                ledger.write()
         except (Exception, SystemExit) as error:
             if isinstance(error, _BrokenReferencesError):
                 step = error.step
             if _is_failed_commit(error):
-                self._unflush()
-            partial = self._commits != commits
-            self._records = _Records()
+                ledger.undo_commit()
+            partial = ledger.commits != commits
+            ledger.discard()
             self._report(Progress("failed", step, len(plan.steps)))
             failure = self._failure(step, error, partial=partial)
             self._journal_failure(step, failure)
@@ -224,7 +200,7 @@ class Executor:
         return self._database.dialect != "sqlite" or step.revision.autocommit
 
     @contextmanager
-    def _transaction(self, context: MigrationContext) -> Iterator[None]:
+    def _transaction(self, context: MigrationContext) -> Generator[None, None, None]:
         """Hold a transaction in a way that ``autocommit_block()`` and a script's own commit keep.
 
         After a script committed by itself, the rest of it runs in a transaction that SQLAlchemy
@@ -237,90 +213,16 @@ class Executor:
         except BaseException:
             if not connection.invalidated:
                 connection.rollback()
+                # Where an error came up in a commit, SQLAlchemy takes the transaction for ended and
+                # sends nothing; the next commit would then keep what must go.
+                connection.connection.rollback()
             raise
         if connection.in_transaction():
             connection.commit()
 
-    @contextmanager
-    def _recording(self) -> Iterator[None]:
-        """Write what is done into whichever commit comes next, a script's own included."""
-        connection = self._connection
-        event.listen(connection, "commit", self._flush)
-        event.listen(connection, "rollback", self._note_rollback)
-        event.listen(connection, "before_cursor_execute", self._before_statement)
-        try:
-            yield
-        finally:
-            event.remove(connection, "commit", self._flush)
-            event.remove(connection, "rollback", self._note_rollback)
-            event.remove(connection, "before_cursor_execute", self._before_statement)
-
-    def _before_statement(self, connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        if _COMMIT.match(statement):
-            self._flush(connection)
-        elif _ROLLBACK.match(statement):
-            self._note_rollback(connection)
-        elif not _OUTSIDE.match(statement):
-            self._reopen()
-
-    def _reopen(self) -> None:
-        """Begin again where a script ended the transaction in a way SQLAlchemy does not see.
-
-        By a text, or through the driver, whose ``executescript()`` commits first.
-        """
-        connection = self._connection
-        if self._database.dialect != "sqlite" or not connection.in_transaction():
-            return
-        raw: Any = connection.connection.dbapi_connection
-        options = connection.get_execution_options()
-        if raw.in_transaction or options.get("isolation_level") == "AUTOCOMMIT":
-            return
-        raw.execute("BEGIN IMMEDIATE")
-        if self._records.applied:
-            self._flush(connection)
-            raw.execute("COMMIT")
-            raw.execute("BEGIN IMMEDIATE")
-
-    def _note_rollback(self, _connection: sa.Connection) -> None:
-        self._rollbacks += 1
-        if self._records.applied:
-            self._lost = [revision.key for revision in self._records.applied]
-            self._records = _Records()
-            self._applied -= set(self._lost)
-            self._heads = self._graph.maximal(self._applied & self._graph.installed)
-
-    def _check_rollback(self) -> None:
-        """Go on after a script rolled back by itself, unless others' work is lost with its own."""
-        if self._lost:
-            lost = ", ".join(map(str, self._lost))
-            raise _LostWorkError(f"it rolled back the transaction that it shares with {lost}")
-        self._recorder.prepare(self._connection)
-
-    def _flush(self, connection: sa.Connection) -> None:
-        self._commits += 1
-        self._before_flush = self._shown, len(self._committed)
-        records, self._records = self._records, _Records()
-        self._recorder.record_applied(connection, records.applied)
-        self._recorder.record_events(connection, records.events)
-        for changes in records.changes:
-            self._recorder.record_objects(connection, changes)
-        projected = frozenset(self._heads)
-        ids = shown_ids(projected, self._applied)
-        was, rows = self._shown
-        if (projected, ids) != self._shown:
-            self._recorder.project(connection, projected, was=was, rows=rows, ids=ids)
-            self._shown = (projected, ids)
-        self._committed += [revision.key for revision in records.applied]
-
-    def _unflush(self) -> None:
-        """Take back what the last flush noted as done: the commit after it failed."""
-        self._commits -= 1
-        self._shown, count = self._before_flush
-        del self._committed[count:]
-
     def _begin_run(self, plan: Plan) -> None:
         self._recorder.prepare(self._connection)
-        self._records.events.append(
+        self._ledger.note(
             Event("run", now(), self.run_id, actor=self._actor, detail=f"plan {plan.digest}")
         )
         self._hooks.notify(
@@ -358,7 +260,7 @@ class Executor:
                     return
                 seed.run(connection)
                 detail = f"{seed.name} {seed.version}"
-                self._records.events.append(
+                self._ledger.note(
                     Event("seeded", now(), self.run_id, owner, actor=self._actor, detail=detail)
                 )
         except (Exception, SystemExit) as error:
@@ -384,72 +286,41 @@ class Executor:
             duration=duration,
             run=self.run_id,
         )
-        self._records.applied.append(applied)
-        self._records.events.append(self._event("applied", applied, revision.message))
-        self._records.changes.append(changes)
-        self._applied.add(key)
-        self._heads -= set(self._graph.declared(key))
-        if key not in self._needed:
-            self._heads.add(key)
-
-    def _event(self, name: str, applied: AppliedRevision, detail: str) -> Event:
-        return Event(
-            name,
-            applied.applied_at,
+        entry = Event(
+            "applied",
+            at,
             self.run_id,
-            owner=applied.key.owner,
-            revision=applied.key.id,
+            owner=key.owner,
+            revision=key.id,
             distribution=applied.distribution,
             version=applied.version,
-            duration=applied.duration,
+            duration=duration,
             actor=self._actor,
-            detail=detail,
+            detail=revision.message,
         )
-
-    def _broken_references(self) -> Counter[tuple[str, str]]:
-        """Count the rows whose foreign key leads nowhere, by table and referred table."""
-        if self._database.dialect != "sqlite":
-            return Counter()
-        try:
-            rows = self._connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-        except sa.exc.OperationalError:
-            # A key that refers to columns without a unique index stops the check of all tables.
-            tables = sa.inspect(self._connection).get_table_names()
-            rows = [row for table in tables for row in self._broken_in(table)]
-        return Counter((row[0], row[2]) for row in rows)
-
-    def _broken_in(self, table: str) -> Sequence[sa.Row[Any]]:
-        quoted = self._connection.dialect.identifier_preparer.quote_identifier(table)
-        try:
-            return self._connection.exec_driver_sql(f"PRAGMA foreign_key_check({quoted})").all()
-        except sa.exc.OperationalError:
-            return []
+        self._ledger.note_applied(applied, entry, changes)
 
     def _check_references(
         self,
-        before: Counter[tuple[str, str]],
+        before: Broken,
         done: list[tuple[Step, frozenset[TableName]]],
     ) -> None:
         """Refuse to commit foreign keys that this unit broke; those it found broken may stay."""
-        broken = self._broken_references() - before
+        broken = broken_references(self._connection) - before
         if not broken:
             return
         tables = {name for pair in broken for name in pair}
         suspects = [step for step, touched in done if any(t.name in tables for t in touched)]
         *others, culprit = suspects or [done[-1][0]]
-        found = ", ".join(
-            f"{count} rows of {table} refer to rows that {parent} does not have"
-            for (table, parent), count in sorted(broken.items())
-        )
         also = ", ".join(str(step.key) for step in others)
         raise _BrokenReferencesError(
-            f"foreign keys are broken: {found}."
+            f"foreign keys are broken: {in_words(broken)}."
             + (f" {also} of this run wrote to these tables before." if also else ""),
             culprit,
         )
 
     def _failure(self, step: Step, error: BaseException, *, partial: bool) -> AnabranchError:
-        if isinstance(error, sa.exc.DBAPIError) and self._database.is_locked(error):
+        if isinstance(error, exc.DBAPIError) and self._database.is_locked(error):
             return self._database.in_use(error, state=self._standing(step, partial=partial))
         path = step.revision.path
         line = _line_in(path, error)
@@ -464,9 +335,9 @@ class Executor:
         )
 
     def _cause(self, error: BaseException) -> str:
-        cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
+        cause = error.orig if isinstance(error, exc.DBAPIError) and error.orig else error
         text = self._database.scrub(" ".join(str(cause).split()))
-        if isinstance(error, AnabranchError | _BrokenReferencesError | _LostWorkError):
+        if isinstance(error, AnabranchError | _BrokenReferencesError | LostWorkError):
             return text
         statement = getattr(error, "statement", None)
         shown = f" [{' '.join(str(statement).split())[:300]}]" if statement else ""
@@ -479,17 +350,18 @@ class Executor:
             rolled_back = "Rolled back."
         else:
             rolled_back = f"{step.key} was rolled back."
-        if not self._committed:
+        committed = self._ledger.committed
+        if not committed:
             return f"{rolled_back} Nothing else was changed."
         return (
-            f"{rolled_back} {len(self._committed)} revisions before it stay applied, "
-            f"the last is {self._committed[-1]}."
+            f"{rolled_back} {len(committed)} revisions before it stay applied, "
+            f"the last is {committed[-1]}."
         )
 
     def _journal_failure(self, step: Step, failure: AnabranchError) -> None:
         """Append the failure to the journal, where there is one and it can be reached."""
         connection = self._connection
-        if connection.invalidated or not (self._state.prepared or self._committed):
+        if connection.invalidated or not (self._state.prepared or self._ledger.committed):
             return
         if isinstance(failure, LockError):
             return
@@ -502,18 +374,12 @@ class Executor:
             actor=self._actor,
             detail=failure.what,
         )
-        self._applied = set(self._state.applied) | set(self._committed)
-        self._heads = set(self._shown[0])
         try:
             with connection.begin():
                 self._recorder.record_events(connection, [entry])
-        except sa.exc.DBAPIError as error:
+        except exc.DBAPIError as error:
             # A full disk or a lost server: the failure itself is what must be told.
             failure.state += f" The journal could not be written: {self._cause(error)}"
-
-
-class _LostWorkError(Exception):
-    pass
 
 
 class _BrokenReferencesError(Exception):
@@ -524,8 +390,8 @@ class _BrokenReferencesError(Exception):
 
 def _is_failed_commit(error: BaseException) -> bool:
     """Tell whether the database refused to commit, because of a deferred constraint perhaps."""
-    return isinstance(error, sa.exc.DBAPIError) and (
-        error.statement is None or _COMMIT.match(error.statement) is not None
+    return isinstance(error, exc.DBAPIError) and (
+        error.statement is None or is_commit(error.statement)
     )
 
 

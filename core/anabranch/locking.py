@@ -14,11 +14,12 @@ import random
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from anabranch.database import Database
 from anabranch.errors import LockError, UnreachableError
@@ -34,7 +35,7 @@ def run_lock(
     name: str,
     timeout: float,
     waiting: Callable[[str], None],
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Hold the migration lock of *database* called *name* while the block runs.
 
     :param connection: the one that migrates: on PostgreSQL the lock belongs to its session.
@@ -80,7 +81,7 @@ def _poll(
 @contextmanager
 def _advisory_lock(
     connection: sa.Connection, name: str, timeout: float, waiting: Callable[[str], None]
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
 
     def acquire() -> bool:
@@ -110,14 +111,16 @@ def _advisory_lock(
         yield
     finally:
         if not connection.invalidated:
-            with suppress(sa.exc.DBAPIError):  # a session that was lost has let go of its lock
+            with suppress(exc.DBAPIError):  # a session that was lost has let go of its lock
                 connection.rollback()
                 connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": key})
                 connection.commit()
 
 
 @contextmanager
-def _file_lock(path: Path, timeout: float, waiting: Callable[[str], None]) -> Iterator[None]:
+def _file_lock(
+    path: Path, timeout: float, waiting: Callable[[str], None]
+) -> Generator[None, None, None]:
     """Lock *path*, a file that is never deleted: unlinking it would let two holders in."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, mode=0o600)

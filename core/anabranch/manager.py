@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from anabranch.database import Database, parse_url
 from anabranch.deployment import Deployment, create_deployment, read_deployment
@@ -157,7 +158,7 @@ class MigrationManager:
                 applied, plan, problems = self._upgrade_locked(
                     database, connection, installation, to, digest, report
                 )
-        except sa.exc.DBAPIError as error:
+        except exc.DBAPIError as error:
             raise database.unreachable(error) from error
         return Upgrade(applied, plan.digest, time.monotonic() - started, problems)
 
@@ -306,7 +307,7 @@ class MigrationManager:
         try:
             with database.look() as connection:
                 return read_database(installation, self._recorder, connection)
-        except sa.exc.DBAPIError as error:
+        except exc.DBAPIError as error:
             raise database.unreachable(error) from error
 
     def _upgrade_locked(

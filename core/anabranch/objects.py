@@ -8,7 +8,7 @@ database's tables.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -126,7 +126,7 @@ class ObjectTracker:
         self._seen = _Seen()
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def watching(self) -> Generator[None, None, None]:
         """Follow the connection's statements while the block runs."""
         event.listen(self._connection, "before_cursor_execute", self._before)
         event.listen(self._connection, "after_cursor_execute", self._after)
@@ -192,8 +192,9 @@ class ObjectTracker:
         kinds: list[tuple[Kind, frozenset[str], frozenset[str]]] = [("column", before[0], columns)]
         if owner is None or owner.owner != key.owner:
             kinds.append(("index", before[1], indexes))
-        lost = [("column", name) for name in sorted(before[0] - columns)]
-        lost += [("index", name) for name in sorted(before[1] - indexes)]
+        lost: list[tuple[Kind, str]] = []
+        lost.extend(("column", name) for name in sorted(before[0] - columns))
+        lost.extend(("index", name) for name in sorted(before[1] - indexes))
         removed = [recorded.pop(item) for item in lost if item in recorded]
         added = [
             OwnedObject(kind, table, name, key.owner, key.id)
@@ -300,7 +301,7 @@ class ObjectTracker:
             }
 
     @contextmanager
-    def _looking(self) -> Iterator[None]:
+    def _looking(self) -> Generator[None, None, None]:
         """Do not take our own statements for the revision's."""
         self._is_looking = True
         try:

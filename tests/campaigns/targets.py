@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ class Target:
 
 
 @contextmanager
-def anabranch_target(work: Workload) -> Iterator[Target]:
+def anabranch_target(work: Workload) -> Generator[Target, None, None]:
     """Install *work* as real distributions and migrate it with a ``MigrationManager``."""
     with tempfile.TemporaryDirectory() as folder:
         site = Site(Path(folder, "site"), application="mill")
@@ -58,7 +58,7 @@ def anabranch_target(work: Workload) -> Iterator[Target]:
 
 
 @contextmanager
-def alembic_target(work: Workload) -> Iterator[Target]:
+def alembic_target(work: Workload) -> Generator[Target, None, None]:
     """Lay *work* out as one line of revisions and migrate it as stock Alembic does by default."""
     import alembic.command
     from alembic.config import Config
@@ -80,14 +80,14 @@ def alembic_target(work: Workload) -> Iterator[Target]:
 
 
 @contextmanager
-def fresh_databases(dialect: str) -> Iterator[Fresh]:
+def fresh_databases(dialect: str) -> Generator[Fresh, None, None]:
     """Yield a function that gives a new, empty database of *dialect* and takes it away again."""
     with contextlib.ExitStack() as stack:
         if dialect == "sqlite":
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
             @contextmanager
-            def fresh() -> Iterator[Database]:
+            def fresh() -> Generator[Database, None, None]:
                 path = folder / f"{time.monotonic_ns()}.sqlite"
                 try:
                     yield sqlite(path)
@@ -98,7 +98,7 @@ def fresh_databases(dialect: str) -> Iterator[Fresh]:
             server = stack.enter_context(running_server())
 
             @contextmanager
-            def fresh() -> Iterator[Database]:
+            def fresh() -> Generator[Database, None, None]:
                 database = server.create()
                 try:
                     yield database

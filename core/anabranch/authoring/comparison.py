@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import produce_migrations
 from alembic.migration import MigrationContext
 from alembic.operations import ops
+from sqlalchemy import exc
 
 from anabranch.authoring.ownership import Models, by_table, table_name
 from anabranch.errors import PendingError, PluginError
@@ -114,7 +115,7 @@ def compare(connection: sa.Connection, scope: Scope) -> tuple[ops.UpgradeOps, Mi
     )
     try:
         script = produce_migrations(context, context.opts["target_metadata"])
-    except sa.exc.NoReferencedTableError as error:
+    except exc.NoReferencedTableError as error:
         raise PluginError(
             f"A foreign key of {scope.owner} leads to a table its MetaData does not have: {error}",
             owner=scope.owner,

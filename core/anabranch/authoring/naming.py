@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ _LONGEST = 63  # PostgreSQL's NAMEDATALEN less one; MySQL allows 64
 
 
 @contextmanager
-def constraints_named(upgrade: ops.UpgradeOps) -> Iterator[None]:
+def constraints_named(upgrade: ops.UpgradeOps) -> Generator[None, None, None]:
     """Give every unnamed constraint in *upgrade* a name while the block runs.
 
     The constraints are the models' own objects, so their names are taken back afterwards.

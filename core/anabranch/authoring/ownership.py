@@ -6,15 +6,17 @@ whose code created the object; a module of the owner's that holds it; the core.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.schema import SchemaItem
 
 from anabranch.discovery import Discovery, Owner
 from anabranch.errors import PluginError
@@ -22,8 +24,6 @@ from anabranch.models import core_metadata, owner_metadata
 from anabranch.names import normalise
 from anabranch.objects import TableName
 from anabranch.revision import CORE
-
-_WATCHED = (sa.Table, sa.Column, sa.Index, sa.Constraint)
 
 
 class Packages:
@@ -151,17 +151,15 @@ class Models:
         return name
 
     @contextmanager
-    def _watching(self) -> Iterator[None]:
-        for kind in _WATCHED:
-            event.listen(kind, "after_parent_attach", self._attached)
+    def _watching(self) -> Generator[None, None, None]:
+        event.listen(SchemaItem, "after_parent_attach", self._attached)
         try:
             yield
         finally:
-            for kind in _WATCHED:
-                event.remove(kind, "after_parent_attach", self._attached)
+            event.remove(SchemaItem, "after_parent_attach", self._attached)
 
     def _attached(self, item: Any, _parent: Any) -> None:
-        if (owner := self._at_work(sys._getframe(1))) is not None:
+        if (owner := self._at_work(inspect.currentframe())) is not None:
             self._created_by.setdefault(id(item), owner)
             self._held.append(item)  # an id is only an object's while the object lives
 
@@ -178,9 +176,9 @@ class Models:
 
     def _scan(self) -> None:
         """Look through the owners' modules, for what was imported before we could watch."""
-        for module in list(sys.modules.values()):
+        for module in filter(None, list(sys.modules.values())):
             owner = self._packages.owner_of(getattr(module, "__name__", "") or "")
-            if owner is None or not isinstance(module, ModuleType):
+            if owner is None:
                 continue
             for value in list(vars(module).values()):
                 if isinstance(value, sa.Table):

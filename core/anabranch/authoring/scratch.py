@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @contextmanager
 def scratch_database(
     manager: MigrationManager, *owners: str
-) -> Iterator[tuple[sa.Connection, Reading]]:
+) -> Generator[tuple[sa.Connection, Reading], None, None]:
     """Build the core, *owners* and what they need in a scratch file, and connect to it.
 
     Other owners' faults do not matter to it, and no hook runs.

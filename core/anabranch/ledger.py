@@ -1,0 +1,189 @@
+"""What a run has done and not yet recorded, written into whichever commit comes next.
+
+A revision's row, its journal line, its objects and Alembic's table become true in the commit that
+makes its changes true, also where a script commits or rolls back by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from anabranch.graph import Graph
+from anabranch.objects import ObjectChanges
+from anabranch.recorder import Event, Recorder, State, shown_ids
+from anabranch.revision import AppliedRevision, RevisionKey
+
+_COMMIT = re.compile(r"\s*(?:COMMIT|END)\b", re.IGNORECASE)
+_ROLLBACK = re.compile(r"\s*(?:ROLLBACK|ABORT)\b(?!.*\bTO\b)", re.IGNORECASE)
+# What SQLite does differently, or not at all, inside a transaction.
+_OUTSIDE = re.compile(r"\s*(?:BEGIN|VACUUM|PRAGMA|ATTACH|DETACH)\b", re.IGNORECASE)
+
+
+_Shown = tuple[frozenset[RevisionKey], frozenset[str]]
+
+
+class LostWorkError(Exception):
+    """A script rolled back what other revisions had done in the same transaction."""
+
+
+@dataclass
+class _Waiting:
+    applied: list[AppliedRevision] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    changes: list[ObjectChanges] = field(default_factory=list)
+
+
+class Ledger:
+    """Keeps the records of one run on one connection in step with its transactions.
+
+    :ivar committed: the revisions whose commit is done, in order.
+    :ivar commits: how many commits there were, whoever asked for them.
+    :ivar rollbacks: how many rollbacks there were.
+    """
+
+    def __init__(
+        self, connection: sa.Connection, recorder: Recorder, graph: Graph, state: State
+    ) -> None:
+        self.committed: list[RevisionKey] = []
+        self.commits = 0
+        self.rollbacks = 0
+        self._connection = connection
+        self._recorder = recorder
+        self._graph = graph
+        self._applied_before = frozenset(state.applied)
+        self._applied = set(state.applied)
+        self._heads = graph.maximal(self._applied & graph.installed)
+        self._needed = {parent for key in self._applied for parent in graph.declared(key)}
+        self._waiting = _Waiting()
+        self._written: list[RevisionKey] = []
+        self._lost: list[RevisionKey] = []
+        self._shown: _Shown = (state.projected, state.version_rows or frozenset())
+        self._shown_committed = self._shown
+        self._before_commit = (self._shown, 0)
+
+    @contextmanager
+    def recording(self) -> Generator[None, None, None]:
+        """Follow the connection's commits and rollbacks while the block runs."""
+        connection = self._connection
+        event.listen(connection, "commit", self._note_commit)
+        event.listen(connection, "rollback", self._note_rollback)
+        event.listen(connection, "before_cursor_execute", self._before_statement)
+        try:
+            yield
+        finally:
+            event.remove(connection, "commit", self._note_commit)
+            event.remove(connection, "rollback", self._note_rollback)
+            event.remove(connection, "before_cursor_execute", self._before_statement)
+
+    def note(self, entry: Event) -> None:
+        """Let *entry* be a line of the journal from the next commit on."""
+        self._waiting.events.append(entry)
+
+    def note_applied(self, row: AppliedRevision, entry: Event, changes: ObjectChanges) -> None:
+        """Let a revision be applied from the next commit on."""
+        self._waiting.applied.append(row)
+        self._waiting.events.append(entry)
+        self._waiting.changes.append(changes)
+        self._applied.add(row.key)
+        self._heads -= set(self._graph.declared(row.key))
+        if row.key not in self._needed:
+            self._heads.add(row.key)
+
+    def write(self) -> None:
+        """Write what waits into the transaction that is open."""
+        connection, recorder = self._connection, self._recorder
+        waiting, self._waiting = self._waiting, _Waiting()
+        recorder.record_applied(connection, waiting.applied)
+        recorder.record_events(connection, waiting.events)
+        for changes in waiting.changes:
+            recorder.record_objects(connection, changes)
+        projected = frozenset(self._heads)
+        shown = (projected, shown_ids(projected, self._applied))
+        if shown != self._shown:
+            was, rows = self._shown
+            recorder.project(connection, projected, was=was, rows=rows, ids=shown[1])
+            self._shown = shown
+        self._written += [row.key for row in waiting.applied]
+
+    def discard(self) -> None:
+        """Forget what is not committed: the transaction it was done in is gone."""
+        self._waiting = _Waiting()
+        self._written = []
+        self._shown = self._shown_committed
+        self._applied = {*self._applied_before, *self.committed}
+        self._heads = set(self._shown[0])
+
+    def undo_commit(self) -> None:
+        """Take back what the last commit was noted to do: the database refused it."""
+        self.commits -= 1
+        self._shown_committed, count = self._before_commit
+        del self.committed[count:]
+
+    def reopen(self) -> None:
+        """Begin again where a script ended the transaction in a way SQLAlchemy does not see.
+
+        By a text, or through the driver, whose ``executescript()`` commits first. Only SQLite
+        needs that: PostgreSQL's driver begins by itself.
+        """
+        connection = self._connection
+        if connection.dialect.name != "sqlite" or not connection.in_transaction():
+            return
+        raw: Any = connection.connection.dbapi_connection
+        options = connection.get_execution_options()
+        if raw.in_transaction or options.get("isolation_level") == "AUTOCOMMIT":
+            return
+        raw.execute("BEGIN IMMEDIATE")
+        if self._waiting.applied:
+            self._note_commit(connection)
+            raw.execute("COMMIT")
+            raw.execute("BEGIN IMMEDIATE")
+
+    def check_rollback(self) -> None:
+        """Let a run go on after a script rolled back by itself.
+
+        :raises LostWorkError: if the work of other revisions is lost with its own.
+        """
+        if self._lost:
+            lost = ", ".join(map(str, self._lost))
+            raise LostWorkError(f"it rolled back the transaction that it shares with {lost}")
+        self._recorder.prepare(self._connection)
+
+    def _before_statement(self, connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if _COMMIT.match(statement):
+            self._note_commit(connection)
+        elif _ROLLBACK.match(statement):
+            self._note_rollback(connection)
+        elif not _OUTSIDE.match(statement):
+            self.reopen()
+
+    def _note_rollback(self, _connection: sa.Connection) -> None:
+        self.rollbacks += 1
+        lost = [*self._written, *(row.key for row in self._waiting.applied)]
+        if lost:
+            self._lost = lost
+            self._waiting = _Waiting()
+            self._written = []
+            self._shown = self._shown_committed
+            self._applied -= set(lost)
+            self._heads = self._graph.maximal(self._applied & self._graph.installed)
+
+    def _note_commit(self, _connection: sa.Connection) -> None:
+        """Write what waits before a commit, whoever asked for that, and count it as done."""
+        self.write()
+        self._before_commit = self._shown_committed, len(self.committed)
+        self.commits += 1
+        self.committed += self._written
+        self._written = []
+        self._shown_committed = self._shown
+
+
+def is_commit(statement: str) -> bool:
+    """Tell whether *statement* ends a transaction by committing it."""
+    return _COMMIT.match(statement) is not None
