@@ -6,10 +6,11 @@ import re
 import sys
 from pathlib import Path
 
-import anabranch
 import pytest
+
+import anabranch
 from anabranch.cli import main
-from anabranch.hooks import hookspecs
+from anabranch_plugins_api import hookspecs
 from support.help_pages import page
 
 if sys.version_info >= (3, 11):
