@@ -7,15 +7,17 @@ The application is called ``market``, for a plain reason: tests may run where th
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import re
 import runpy
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-from click.testing import CliRunner
+from unittest import mock
 
 from support import trees
 from support.databases import BOOKKEEPING, Database, Schema
@@ -131,8 +133,7 @@ class Workbench:
         self.site = Site(directory / "site", application=APPLICATION)
         self.deployment = directory / "deployment"
         self.database = database or Database(f"sqlite:///{self.deployment / 'market.sqlite'}")
-        url = database.url if database is not None else None
-        self._environment = {"MARKET_SQLALCHEMY_DATABASE_URL": url}
+        self._environment = {"MARKET_SQLALCHEMY_DATABASE_URL": database.url} if database else {}
 
     def develop(self, *distributions: Distribution) -> None:
         """Install *distributions* editable, or write the files that changed; deletes none."""
@@ -151,12 +152,19 @@ class Workbench:
 
     def run(self, *arguments: str | Path, code: int = 0) -> Result:
         """Run a command of the application, which must end with *code*."""
-        with self.site.on_path():
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            self.site.on_path(),
+            mock.patch.dict(os.environ, self._environment),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
             cli = importlib.import_module(f"{APPLICATION}.cli").cli
-            done = CliRunner().invoke(cli, list(map(str, arguments)), env=self._environment)
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return Result(done.exit_code, done.stdout, done.stderr).expect(code)
+            try:
+                cli.main(list(map(str, arguments)), prog_name=APPLICATION)
+            except SystemExit as end:
+                ended = end.code
+        return Result(int(ended or 0), out.getvalue(), err.getvalue()).expect(code)
 
     def init_db(self) -> Result:
         """Create the deployment, or upgrade its database."""
