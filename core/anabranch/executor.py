@@ -20,7 +20,13 @@ from sqlalchemy import exc
 from anabranch.database import Database
 from anabranch.discovery import Discovery
 from anabranch.environment import script_environment, use_metadata
-from anabranch.errors import AnabranchError, HookError, IntegrityError, LockError, RevisionError
+from anabranch.errors import (
+    AnabranchError,
+    HookError,
+    IntegrityError,
+    LockError,
+    RevisionError,
+)
 from anabranch.graph import Graph
 from anabranch.hooks import Hooks
 from anabranch.ledger import Ledger, LostWorkError, is_commit
@@ -186,7 +192,7 @@ class Executor:
         except (Exception, SystemExit) as error:
             if isinstance(error, _BrokenReferencesError):
                 step = error.step
-            if _is_failed_commit(error):
+            if ledger.committing and _is_failed_commit(error):
                 ledger.undo_commit()
             partial = ledger.commits != commits
             ledger.discard()
@@ -320,10 +326,11 @@ class Executor:
         )
 
     def _failure(self, step: Step, error: BaseException, *, partial: bool) -> AnabranchError:
-        if isinstance(error, exc.DBAPIError) and self._database.is_locked(error):
-            return self._database.in_use(error, state=self._standing(step, partial=partial))
         path = step.revision.path
         line = _line_in(path, error)
+        # What a script is refused is its own affair, a second connection of its own perhaps.
+        if line is None and isinstance(error, exc.DBAPIError) and self._database.is_locked(error):
+            return self._database.in_use(error, state=self._standing(step, partial=partial))
         place = f"{path}, line {line}" if line else path
         return RevisionError(
             f"{step.key} failed ({place}): {self._cause(error)}",
@@ -392,6 +399,13 @@ def _is_failed_commit(error: BaseException) -> bool:
     """Tell whether the database refused to commit, because of a deferred constraint perhaps."""
     return isinstance(error, exc.DBAPIError) and (
         error.statement is None or is_commit(error.statement)
+    )
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Tell whether a signal stopped the run; SQLite says it in its own way."""
+    return isinstance(error, KeyboardInterrupt) or (
+        isinstance(error, exc.OperationalError) and str(error.orig) == "interrupted"
     )
 
 

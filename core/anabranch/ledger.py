@@ -46,6 +46,7 @@ class Ledger:
     :ivar committed: the revisions whose commit is done, in order.
     :ivar commits: how many commits there were, whoever asked for them.
     :ivar rollbacks: how many rollbacks there were.
+    :ivar committing: whether nothing was asked of the database since it was asked to commit.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Ledger:
         self.committed: list[RevisionKey] = []
         self.commits = 0
         self.rollbacks = 0
+        self.committing = False
         self._connection = connection
         self._recorder = recorder
         self._graph = graph
@@ -64,6 +66,7 @@ class Ledger:
         self._waiting = _Waiting()
         self._written: list[RevisionKey] = []
         self._lost: list[RevisionKey] = []
+        self._rolled_back = False
         self._shown: _Shown = (state.projected, state.version_rows or frozenset())
         self._shown_committed = self._shown
         self._before_commit = (self._shown, 0)
@@ -72,12 +75,14 @@ class Ledger:
     def recording(self) -> Generator[None, None, None]:
         """Follow the connection's commits and rollbacks while the block runs."""
         connection = self._connection
+        event.listen(connection, "begin", self._note_begin)
         event.listen(connection, "commit", self._note_commit)
         event.listen(connection, "rollback", self._note_rollback)
         event.listen(connection, "before_cursor_execute", self._before_statement)
         try:
             yield
         finally:
+            event.remove(connection, "begin", self._note_begin)
             event.remove(connection, "commit", self._note_commit)
             event.remove(connection, "rollback", self._note_rollback)
             event.remove(connection, "before_cursor_execute", self._before_statement)
@@ -140,10 +145,12 @@ class Ledger:
         if raw.in_transaction or options.get("isolation_level") == "AUTOCOMMIT":
             return
         raw.execute("BEGIN IMMEDIATE")
-        if self._waiting.applied:
+        if not self._rolled_back:
             self._note_commit(connection)
             raw.execute("COMMIT")
             raw.execute("BEGIN IMMEDIATE")
+            self.committing = False
+        self._rolled_back = False
 
     def check_rollback(self) -> None:
         """Let a run go on after a script rolled back by itself.
@@ -156,12 +163,17 @@ class Ledger:
         self._recorder.prepare(self._connection)
 
     def _before_statement(self, connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        self.committing = False
         if _COMMIT.match(statement):
             self._note_commit(connection)
         elif _ROLLBACK.match(statement):
             self._note_rollback(connection)
+            self._rolled_back = True
         elif not _OUTSIDE.match(statement):
             self.reopen()
+
+    def _note_begin(self, _connection: sa.Connection) -> None:
+        self.committing = self._rolled_back = False
 
     def _note_rollback(self, _connection: sa.Connection) -> None:
         self.rollbacks += 1
@@ -182,6 +194,7 @@ class Ledger:
         self.committed += self._written
         self._written = []
         self._shown_committed = self._shown
+        self.committing = True
 
 
 def is_commit(statement: str) -> bool:

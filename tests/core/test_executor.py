@@ -509,6 +509,57 @@ def test_a_script_may_look_through_a_second_connection(
     assert seen.read_text() == str(store.database.backend == "postgresql")
 
 
+SECOND = """
+engine = sa.create_engine({url!r}, connect_args={options})
+with engine.begin() as other:
+    other.execute(sa.text("CREATE TABLE theirs (id INTEGER)"))
+"""
+
+
+def test_a_second_connection_that_fails_is_a_failure_of_the_script(store: Store) -> None:
+    """It is no failed commit of ours: what was committed before stays, and is shown."""
+    nowhere = SECOND.format(url="postgresql+psycopg://x@127.0.0.1:1/x", options="{}")
+    store.core(
+        revision_file("c1", upgrade=table("one")),
+        revision_file("c2", down="c1", upgrade=table("two")),
+        revision_file("c3", down="c2", upgrade=nowhere),
+    )
+    store.upgrade("core@c1")
+    with pytest.raises(RevisionError, match=r"core@c3 failed .*refused") as raised:
+        store.upgrade()
+    assert raised.value.exit_code == 5
+    stays = "c1" if store.database.backend == "sqlite" else "c2"
+    assert store.version_rows == [stays]
+    assert store.applied == {"core@c1", f"core@{stays}"}
+    assert store.journal[-1] == "failed core@c3"
+
+
+def test_a_second_connection_cannot_write_while_sqlite_is_migrated(sqlite_store: Store) -> None:
+    """The script is named, not "another program" that somebody would look for."""
+    store = sqlite_store
+    second = SECOND.format(url=store.database.url, options="{'timeout': 0.05}")
+    store.core(
+        revision_file("c1", upgrade=table("one")), revision_file("c2", down="c1", upgrade=second)
+    )
+    with pytest.raises(RevisionError, match=r"core@c2 failed .*database is locked"):
+        store.upgrade()
+    assert store.schema == {}
+
+
+def test_a_first_script_that_commits_through_the_driver_is_told_as_partial(
+    sqlite_store: Store,
+) -> None:
+    """``executescript()`` commits before it runs, whatever is said about it."""
+    store = sqlite_store
+    script = "op.get_bind().connection.executescript('CREATE TABLE two (id INTEGER);')"
+    store.core(revision_file("c1", upgrade=f"{table('one')}\n{script}\n1 / 0"))
+    with pytest.raises(RevisionError, match="core@c1") as raised:
+        store.upgrade()
+    assert (raised.value.exit_code, raised.value.partial) == (6, True)
+    assert "a part of it may have stayed" in raised.value.state
+    assert set(store.schema) == {"one", "two"}
+
+
 def test_a_deferred_constraint_fails_its_own_revision(postgresql_store: Store) -> None:
     """PostgreSQL checks it at COMMIT; the message names the revision all the same."""
     store = postgresql_store
