@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pkgutil
+import signal
 import sys
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 _Manager = Callable[[], "MigrationManager"]
 
-_PENDING, _FAULTY, _INTERRUPTED = 3, 4, 130
+_PENDING, _FAULTY = 3, 4
 
 _directory = click.argument("deployment_dir", type=click.Path(path_type=Path))
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -79,16 +81,43 @@ def _commands(manager: _Manager) -> list[click.Command]:
 @contextmanager
 def _told(*, as_json: bool = False) -> Generator[None, None, None]:
     """End the process with the code of an error, after saying what a person needs to know."""
+    with _signals() as received:
+        try:
+            yield
+        except AnabranchError as error:
+            if as_json:
+                console.say_json(console.failure_json(error))
+            console.say_failure(error)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt as error:
+            console.say_interrupt(error)
+            sys.exit(128 + (received[0] if received else signal.SIGINT))
+
+
+@contextmanager
+def _signals() -> Generator[list[int], None, None]:
+    """Let SIGTERM interrupt as Ctrl-C does, and a second signal end the process at once.
+
+    Yields the signals that were received. Only the main thread can do that.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> None:
+        received.append(number)
+        for handled in handlers:
+            signal.signal(handled, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {
+            number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+        }
     try:
-        yield
-    except AnabranchError as error:
-        if as_json:
-            console.say_json(console.failure_json(error))
-        console.say_failure(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        click.echo("Interrupted; what was not committed is rolled back.", err=True)
-        sys.exit(_INTERRUPTED)
+        yield received
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _init_db(manager: _Manager) -> click.Command:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from anabranch.errors import AnabranchError
+from anabranch.errors import UNTOUCHED, AnabranchError, RunInterrupted
 from anabranch.planning import Plan, Step
 from anabranch.problems import Problem
 from anabranch.reading import Status
@@ -40,6 +40,16 @@ def say_failure(error: AnabranchError) -> None:
     click.echo(f"State: {error.state}", err=True)
     if error.remedy:
         click.echo(f"Next:  {error.remedy}", err=True)
+
+
+def say_interrupt(error: KeyboardInterrupt) -> None:
+    """Write what was interrupted and where the database stands, to standard error."""
+    what, state = "", UNTOUCHED
+    if isinstance(error, RunInterrupted):
+        what, state = f": {error.what}", error.state
+    click.echo(f"Interrupted{what}", err=True)
+    click.echo(f"State: {state}", err=True)
+    click.echo("Next:  Run the same command again; it goes on from there.", err=True)
 
 
 def failure_json(error: AnabranchError) -> dict[str, Any]:

@@ -130,6 +130,19 @@ class RevisionError(AnabranchError):
         self.exit_code = 6 if partial else 5
 
 
+class RunInterrupted(KeyboardInterrupt):
+    """A run was interrupted, by Ctrl-C or another signal; what it had not committed is gone.
+
+    :param what: what ran when it was interrupted.
+    :param state: where the database stands.
+    """
+
+    def __init__(self, what: str, *, state: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.state = state
+
+
 class HookError(AnabranchError):
     """A plugin's hook failed.
 

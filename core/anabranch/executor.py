@@ -26,6 +26,7 @@ from anabranch.errors import (
     IntegrityError,
     LockError,
     RevisionError,
+    RunInterrupted,
 )
 from anabranch.graph import Graph
 from anabranch.hooks import Hooks
@@ -189,7 +190,7 @@ class Executor:
                         break
                 self._check_references(broken_before, done)
                 ledger.write()
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             if isinstance(error, _BrokenReferencesError):
                 step = error.step
             if ledger.committing and _is_failed_commit(error):
@@ -197,6 +198,10 @@ class Executor:
             partial = ledger.commits != commits
             ledger.discard()
             self._report(Progress("failed", step, len(plan.steps)))
+            if _is_interrupt(error):
+                raise RunInterrupted(
+                    f"{step.key} was interrupted.", state=self._standing(step, partial=partial)
+                ) from error
             failure = self._failure(step, error, partial=partial)
             self._journal_failure(step, failure)
             raise failure from error
