@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import click
+
 from anabranch import MigrationManager
 from anabranch.cli import main
 
