@@ -15,6 +15,7 @@ import click
 
 from anabranch import console
 from anabranch.errors import AnabranchError, UsageError
+from anabranch.wording import counted
 
 if TYPE_CHECKING:
     from anabranch.executor import Progress
@@ -31,10 +32,27 @@ _check = click.option(
 )
 
 
-def add_commands(manager: MigrationManager, group: click.Group) -> None:
+def add_commands(manager: MigrationManager, group: Any) -> None:
     """Put the commands of *manager* on *group*."""
     for command in _commands(lambda: manager):
-        group.add_command(command)
+        group.add_command(command if isinstance(group, click.Group) else _guest(command))
+
+
+def _guest(command: click.Command) -> click.Command:
+    """Wrap *command* for a group of Typer, whose own copy of click knows none of our exceptions."""
+
+    @click.command(
+        command.name,
+        help=command.help,
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    )
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    @click.pass_context
+    def guest(context: click.Context, arguments: tuple[str, ...]) -> None:
+        command.main(list(arguments), prog_name=context.command_path)
+
+    return guest
 
 
 @click.group()
@@ -152,9 +170,10 @@ def _init_db(manager: _Manager) -> click.Command:
             )
             console.say_problems(upgrade.problems)
             if upgrade.applied:
+                done = counted(len(upgrade.applied), "revision", "revisions")
                 console.say(
-                    f"Done: {len(upgrade.applied)} revisions applied in {upgrade.duration:.2f} s, "
-                    f"plan {upgrade.digest}. The database is up to date."
+                    f"Done: {done} applied in {upgrade.duration:.2f} s, plan {upgrade.digest}. "
+                    "The database is up to date."
                 )
             else:
                 console.say("Nothing is pending: the database is up to date.")

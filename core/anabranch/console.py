@@ -13,6 +13,7 @@ from anabranch.planning import Plan, Step
 from anabranch.problems import Problem
 from anabranch.reading import Status
 from anabranch.recorder import Event
+from anabranch.wording import counted
 
 SCHEMA_VERSION = 1
 """Grows when a key of the JSON output changes its meaning or goes; new keys do not count."""
@@ -96,7 +97,7 @@ def say_plan(plan: Plan, title: str) -> None:
     """Print the pending revisions as a table, in the order they would run."""
     say(f"Database  {title}")
     if not plan:
-        say(f"Nothing is pending; {plan.applied} revisions are applied.")
+        say(f"Nothing is pending; {counted(plan.applied, 'revision is', 'revisions are')} applied.")
         return
     say(f"Plan      {len(plan.steps)} pending, {plan.applied} applied, digest {plan.digest}")
     say()
@@ -126,7 +127,7 @@ def say_status(status: Status) -> None:
     say()
     words = {
         "current": "The database is up to date.",
-        "pending": f"{len(status.plan.steps)} revisions are pending.",
+        "pending": f"{counted(len(status.plan.steps), 'revision is', 'revisions are')} pending.",
         "faulty": "Something is wrong; nothing would run until it is mended.",
     }
     say(words[status.state])

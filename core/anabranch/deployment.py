@@ -12,7 +12,7 @@ from typing import Any
 
 from anabranch.errors import ConfigurationError
 from anabranch.names import normalise
-from anabranch.problems import did_you_mean
+from anabranch.wording import did_you_mean
 
 if sys.version_info >= (3, 11):
     import tomllib

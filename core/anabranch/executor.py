@@ -40,6 +40,7 @@ from anabranch.recorder import Event, Recorder, State, now
 from anabranch.references import Broken, broken_references, in_words
 from anabranch.revision import AppliedRevision, RevisionKey
 from anabranch.scripts import load_script
+from anabranch.wording import counted
 from anabranch_plugins_api import Seed
 
 
@@ -253,7 +254,12 @@ class Executor:
             for owner, seed in self._hooks.seeds():
                 self._sow(owner, seed)
         except AnabranchError as error:
-            error.state = f"All {len(revisions)} revisions of this run are applied and stay so."
+            done = counted(
+                len(revisions),
+                "revision of this run is applied and stays so",
+                "revisions of this run are applied and stay so",
+            )
+            error.state = f"{done}."
             error.exit_code = 6
             raise
 
@@ -365,10 +371,8 @@ class Executor:
         committed = self._ledger.committed
         if not committed:
             return f"{rolled_back} Nothing else was changed."
-        return (
-            f"{rolled_back} {len(committed)} revisions before it stay applied, "
-            f"the last is {committed[-1]}."
-        )
+        kept = counted(len(committed), "revision before it stays", "revisions before it stay")
+        return f"{rolled_back} {kept} applied, the last is {committed[-1]}."
 
     def _journal_failure(self, step: Step, failure: AnabranchError) -> None:
         """Append the failure to the journal, where there is one and it can be reached."""

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ from sqlalchemy import exc
 from anabranch.database import Database, parse_url
 from anabranch.deployment import Deployment, create_deployment, read_deployment
 from anabranch.discovery import Discovery, Owner, discover, distribution_of
-from anabranch.errors import PendingError, RefusedError, RequirementError
+from anabranch.errors import LockError, PendingError, RefusedError, RequirementError
 from anabranch.hooks import Hooks
 from anabranch.locking import run_lock, user_name
 from anabranch.planning import HEADS, Plan
@@ -32,6 +33,7 @@ from anabranch.reading import (
 )
 from anabranch.recorder import Event, Recorder, now, shown_ids
 from anabranch.revision import RevisionKey
+from anabranch.wording import counted
 from anabranch_plugins_api import MigrationSource
 
 if TYPE_CHECKING:
@@ -137,11 +139,12 @@ class MigrationManager:
         started = time.monotonic()
         database, deployment = self._open(target)
         installation = self._installation(deployment)
-        reading = self._read(database, installation)
-        reading.require_sound()
-        plan = reading.plan(to)
-        if not plan and not reading.stale:
-            return Upgrade((), plan.digest, time.monotonic() - started, reading.problems)
+        with suppress(LockError):  # a migrator that is about to commit; the lock waits for it
+            reading = self._read(database, installation)
+            reading.require_sound()
+            plan = reading.plan(to)
+            if not plan and not reading.stale:
+                return Upgrade((), plan.digest, time.monotonic() - started, reading.problems)
         if lock_timeout is None:
             lock_timeout = deployment.lock_timeout if deployment else 300.0
         try:
@@ -200,7 +203,8 @@ class MigrationManager:
         plan = self.plan(target)
         if plan:
             raise PendingError(
-                f"{len(plan.steps)} revisions are pending, the first is {plan.keys[0]}.",
+                f"{counted(len(plan.steps), 'revision is', 'revisions are')} pending, "
+                f"the first is {plan.keys[0]}.",
                 pending=plan.keys,
                 remedy=f"Run '{self.name} init-db' on the deployment before starting.",
             )

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from anabranch.errors import UsageError
 from anabranch.graph import Graph
-from anabranch.problems import did_you_mean
 from anabranch.revision import Revision, RevisionKey
+from anabranch.wording import did_you_mean
 
 HEADS = "heads"
 

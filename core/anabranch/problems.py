@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +19,3 @@ class Problem:
     remedy: str = ""
     path: str = ""
     level: Literal["error", "warning"] = "error"
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a closing sentence that offers the known word closest to *word*, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" Did you mean '{close[0]}'?" if close else ""

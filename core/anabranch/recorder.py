@@ -220,32 +220,25 @@ class Recorder:
         )
 
     def record_objects(self, connection: sa.Connection, changes: ObjectChanges) -> None:
-        """Bring the record of owned objects up to date."""
+        """Bring the record of owned objects up to date.
+
+        What is added takes the place of a record that a tool without our knowledge left behind.
+        """
         table = self._objects
-        for item in changes.removed:
-            connection.execute(
-                sa.delete(table).where(
-                    table.c.kind == item.kind,
-                    table.c.table_schema == item.table.schema,
-                    table.c.table_name == item.table.name,
-                    table.c.name == item.name,
-                )
-            )
+        gone = [_place(item) for item in (*changes.removed, *changes.added)]
+        if gone:
+            same = (column == sa.bindparam(f"at_{column.name}") for column in table.primary_key)
+            connection.execute(sa.delete(table).where(*same), gone)
         if changes.added:
-            connection.execute(
-                sa.insert(table),
-                [
-                    {
-                        "kind": item.kind,
-                        "table_schema": item.table.schema,
-                        "table_name": item.table.name,
-                        "name": item.name,
-                        "owner": item.owner,
-                        "revision": item.revision,
-                    }
-                    for item in changes.added
-                ],
-            )
+            rows = [
+                {
+                    **{name.removeprefix("at_"): value for name, value in _place(item).items()},
+                    "owner": item.owner,
+                    "revision": item.revision,
+                }
+                for item in changes.added
+            ]
+            connection.execute(sa.insert(table), rows)
 
     def project(
         self,
@@ -288,6 +281,16 @@ def shown_ids(projected: Iterable[RevisionKey], applied: Iterable[RevisionKey]) 
 def now() -> str:
     """Return the time as it is recorded: UTC, ISO 8601."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _place(item: OwnedObject) -> dict[str, str]:
+    """Return the primary key of the record of *item*, as parameters."""
+    return {
+        "at_kind": item.kind,
+        "at_table_schema": item.table.schema,
+        "at_table_name": item.table.name,
+        "at_name": item.name,
+    }
 
 
 def _text(keys: Iterable[RevisionKey]) -> str:

@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from anabranch.problems import Problem, did_you_mean
+from anabranch.problems import Problem
 from anabranch.revision import CORE, AppliedRevision, Revision, RevisionKey
+from anabranch.wording import did_you_mean
 
 # Alembic keeps an id in VARCHAR(32) and reads @, +, - and : in it as operators.
 FITTING_ID = re.compile(r"[A-Za-z0-9_.]{1,32}")

@@ -131,7 +131,7 @@ def _header(text: str, path: Path) -> tuple[dict[str, Any] | None, str]:
     if not _REVISION.search(text):
         return None, ""
     match = _DOCSTRING.match(text)
-    docstring, rest = (match[2], text[match.end() :]) if match else ("", text)
+    docstring, rest = (_unescaped(match[2]), text[match.end() :]) if match else ("", text)
     header = _literal_header(rest)
     if header is not None:
         return header, docstring
@@ -146,6 +146,11 @@ def _header(text: str, path: Path) -> tuple[dict[str, Any] | None, str]:
         return _ast_header(tree), docstring
     except _ComputedError:
         return _imported_header(path), docstring
+
+
+def _unescaped(docstring: str) -> str:
+    """Return what a docstring says, where its source has backslashes."""
+    return re.sub(r"\\([\\\"'])", r"\1", docstring)
 
 
 def _literal_header(rest: str) -> dict[str, Any] | None:

@@ -306,7 +306,6 @@ def test_typer_application_gets_the_commands(tmp_path: Path) -> None:
     assert "Error AB002" in run("init-db", "/dev/null").expect(2).err
 
 
-@pytest.mark.xfail(reason="Typer has a click of its own, which does not catch click's exceptions")
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -590,7 +590,7 @@ def test_a_lost_session_is_a_failed_revision(postgresql_store: Store) -> None:
     with pytest.raises(RevisionError, match="core@c2 failed") as raised:
         store.upgrade()
     assert raised.value.exit_code == 5
-    assert "core@c2 was rolled back. 1 revisions before it stay applied" in raised.value.state
+    assert "core@c2 was rolled back. 1 revision before it stays applied" in raised.value.state
     assert set(store.schema) == {"one"}
     path = store.versions / "c2_a_change.py"
     path.write_text(path.read_text().replace(die, "pass"))

@@ -229,7 +229,7 @@ def test_a_failing_after_run_hook_says_that_the_revisions_stay(store: Store) -> 
     store.plugin("billing", hooks=failing("after_run"))
     failed = store.init_db().expect(6)
     assert "anabranch_after_run of billing failed: ValueError: not today" in failed.err
-    assert "All 1 revisions of this run are applied and stay so." in failed.err
+    assert "1 revision of this run is applied and stays so." in failed.err
     assert set(store.schema) == {"one"}
     assert store.applied == {"core@c1"}
 
@@ -269,7 +269,7 @@ def test_status_and_plan_work_beside_a_broken_hook_module(sqlite_store: Store) -
     """As commands: they import no plugin."""
     sqlite_store.core(revision_file("c1"))
     sqlite_store.plugin("billing", hooks="1 / 0")
-    assert "1 revisions are pending" in sqlite_store.db("status").expect(0).out
+    assert "1 revision is pending" in sqlite_store.db("status").expect(0).out
     assert "core" in sqlite_store.db("plan").expect(0).out
     failed = sqlite_store.init_db().expect(4)
     assert "ZeroDivisionError" in failed.err
@@ -370,7 +370,7 @@ def test_a_failing_seed_is_rolled_back_and_named(store: Store) -> None:
     store.plugin("billing", hooks=seeds(("bad", 1), body="raise ValueError('no soil')"))
     failed = store.init_db().expect(6)
     assert "The seed 'bad' of billing failed: ValueError: no soil" in failed.err
-    assert "revisions of this run are applied and stay so" in failed.err
+    assert "revision of this run is applied and stays so" in failed.err
     assert "Traceback" not in failed.err
     assert sown(store) == [0]
     assert "seeded aaa" in store.journal

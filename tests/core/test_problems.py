@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from anabranch.errors import IntegrityError
-from anabranch.problems import Problem, did_you_mean
+from anabranch.problems import Problem
+from anabranch.wording import did_you_mean
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -214,3 +216,21 @@ def test_another_program_that_writes_is_named_as_the_obstacle(
     assert raised.value.exit_code == 7
     assert set(store.database.schema()) == {"other"}
     assert store.upgrade() == ["core@c1"]
+
+
+def test_a_database_that_is_being_committed_is_waited_for(tmp_path: Path) -> None:
+    """A large transaction on SQLite locks readers out early; the lock timeout counts then too."""
+    database = sqlite(tmp_path / "store.sqlite")
+    store = Store(tmp_path, database)
+    store.core(revision_file("c1", upgrade=table("customer")))
+    other = sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    process = store.site.start("init-db", store.deployment)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.communicate(timeout=8)
+    other.execute("COMMIT")
+    other.close()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "1 revision applied" in out
+    store.site.close()

@@ -66,7 +66,7 @@ def test_a_signal_stops_the_statement_and_rolls_back(
         assert "State: Rolled back. Nothing else was changed." in err
         assert store.schema == {}
     else:
-        assert "core@c2 was rolled back. 1 revisions before it stay applied" in err
+        assert "core@c2 was rolled back. 1 revision before it stays applied" in err
         assert list(store.schema) == ["customer"]
     assert backends(store.database) == 0
     script = next(store.versions.glob("c2*"))

@@ -273,7 +273,7 @@ def test_quetz_site_that_alembic_built_is_taken_over(
     written = initialize(quetz, deployment, new_plugin(quetz, tmp_path))
     assert written.depends_on == CREATES_USERS
     result = quetz.run("init-db", deployment).expect()
-    assert "1 revisions applied" in result.out
+    assert "1 revision applied" in result.out
     assert status(quetz, deployment) == {
         "core": ("current", 20, 0, [LAST]),
         "quetz-plugin-name": ("current", 1, 0, [written.id]),
@@ -299,7 +299,7 @@ def test_quetz_on_a_server_without_icu_stops_cleanly(
     result = quetz.run("init-db", deployment, env=env).expect(5)
     assert "core@a3ffa287d074 failed" in result.err
     assert "ICU is not supported in this build" in result.err
-    assert "1 revisions before it stay applied, the last is core@a80fb051a659." in result.err
+    assert "1 revision before it stays applied, the last is core@a80fb051a659." in result.err
     assert postgresql_database.rows("alembic_version") == [{"version_num": CREATES_USERS}]
 
 

@@ -24,9 +24,9 @@ from anabranch.discovery import Discovery, Owner, find_module
 from anabranch.errors import IntegrityError, PendingError, UsageError
 from anabranch.names import normalise
 from anabranch.objects import OwnedObject
-from anabranch.problems import did_you_mean
 from anabranch.reading import Reading
 from anabranch.revision import CORE, RevisionKey
+from anabranch.wording import did_you_mean
 
 if TYPE_CHECKING:
     from anabranch.manager import MigrationManager, Target

@@ -1,0 +1,17 @@
+"""Small helps to say a thing in a sentence."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """Return *number* before the words for one or for many."""
+    return f"{number} {one if number == 1 else many}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a closing sentence that offers the known word closest to *word*, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""
