@@ -166,8 +166,18 @@ def main() -> None:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--workloads", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--revisions", type=int, nargs=2, default=[10, 14], metavar=("MIN", "MAX"))
+    parser.add_argument("--stride", type=int, default=1, help="take every so many-th place only")
     options = parser.parse_args()
-    figures = run(options.database, options.workloads, options.seed)
+    least, most = options.revisions
+    figures = run(
+        options.database,
+        options.workloads,
+        options.seed,
+        least=least,
+        most=most,
+        stride=options.stride,
+    )
     print(f"{options.database}, seed {options.seed}, {versions()}")
     print(f"anabranch: {figures}")
     for fault in figures.faults:

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from campaigns import faults, kill
+TESTS = Path(__file__).parents[1]
+
+
+def campaign(name: str, *options: str) -> str:
+    """Run a campaign's command, which exits with 1 at any fault, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"campaigns.{name}", *options],
+        cwd=TESTS,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_a_killed_run_is_finished_by_the_next(dialect: str) -> None:
-    ours = kill.run(dialect, 12, seed=7, rival=False)["anabranch"]
-    assert ours.counts["rounds"] == 12
-    assert ours.faults == []
+    out = campaign("kill", "--database", dialect, "--rounds", "12", "--seed", "7", "--no-rival")
+    assert re.search(r"anabranch: 12 rounds, \d+ killed while running, 0 stuck, 0 wrong", out)
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_a_fault_at_any_statement_leaves_a_database_that_the_next_run_finishes(
     dialect: str,
 ) -> None:
-    figures = faults.run(dialect, 1, seed=7, least=4, most=4, stride=9)
-    assert figures.counts["injected"] > 15
-    assert figures.faults == []
+    small = ("--workloads", "1", "--revisions", "4", "4", "--stride", "9")
+    out = campaign("faults", "--database", dialect, "--seed", "7", *small)
+    found = re.search(r"anabranch: (\d+) faults at (\d+) places, 0 stuck, 0 wrong, 0 with", out)
+    assert found, out
+    assert int(found[1]) > 15
