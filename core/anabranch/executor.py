@@ -359,7 +359,7 @@ class Executor:
             return text
         statement = getattr(error, "statement", None)
         shown = f" [{' '.join(str(statement).split())[:300]}]" if statement else ""
-        return f"{type(cause).__name__}: {text}{shown}"
+        return f"{type(cause).__name__}: {text}{self._database.scrub(shown)}"
 
     def _standing(self, step: Step, *, partial: bool) -> str:
         if partial:

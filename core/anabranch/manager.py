@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,23 +14,23 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from anabranch.bookkeeping import record_adoption, refresh_projection
 from anabranch.database import Database, parse_url
 from anabranch.deployment import Deployment, create_deployment, read_deployment
 from anabranch.discovery import Discovery, Owner, discover, distribution_of
 from anabranch.errors import LockError, PendingError, RefusedError, RequirementError
 from anabranch.hooks import Hooks
-from anabranch.locking import run_lock, user_name
+from anabranch.locking import run_lock
 from anabranch.planning import HEADS, Plan
 from anabranch.problems import Problem
 from anabranch.reading import (
     Installation,
     Reading,
     Status,
-    new_row,
     read_database,
     read_installation,
 )
-from anabranch.recorder import Event, Recorder, now, shown_ids
+from anabranch.recorder import Event, Recorder
 from anabranch.revision import RevisionKey
 from anabranch.wording import counted
 from anabranch_plugins_api import MigrationSource
@@ -280,10 +279,8 @@ class MigrationManager:
     def take_over(self, connection: sa.Connection, target: Target) -> Reading:
         """Record what another tool did to a database that the caller has locked; read it."""
         installation = self._installation(self._open(target)[1])
-        reading = self._record_adoption(connection, self._read_locked(connection, installation))
-        self._project(connection, reading)
-        with connection.begin():
-            self._recorder.prepare(connection)
+        reading = self._adopted(connection, installation)
+        refresh_projection(self._recorder, connection, reading)
         return self._read_locked(connection, installation)
 
     def _packages(self) -> list[str]:
@@ -323,7 +320,7 @@ class MigrationManager:
         digest: str | None,
         report: Callable[[Progress], None],
     ) -> tuple[tuple[RevisionKey, ...], Plan, tuple[Problem, ...]]:
-        reading = self._record_adoption(connection, self._read_locked(connection, installation))
+        reading = self._adopted(connection, installation)
         plan = reading.plan(to)
         if digest is not None and plan.digest != digest:
             raise RefusedError(
@@ -331,7 +328,8 @@ class MigrationManager:
                 remedy="Look at the plan again; packages or the database changed since.",
             )
         if not plan:
-            self._project(connection, reading)
+            if reading.stale:
+                refresh_projection(self._recorder, connection, reading)
             return (), plan, reading.problems
         from anabranch.executor import Executor
         from anabranch.models import core_metadata
@@ -364,44 +362,13 @@ class MigrationManager:
         reading.require_sound()
         return reading
 
-    def _record_adoption(self, connection: sa.Connection, reading: Reading) -> Reading:
-        """Write what another tool did into our tables, in one transaction; read again."""
-        adoption = reading.adoption
-        if not adoption:
+    def _adopted(self, connection: sa.Connection, installation: Installation) -> Reading:
+        """Read under the lock, with what another tool did made part of our records."""
+        reading = self._read_locked(connection, installation)
+        if not reading.adoption:
             return reading
-        at, actor = now(), f"{user_name()}@{socket.gethostname()}"
-        changes = [("adopted", adoption.added), ("reverted", adoption.removed)]
-        with connection.begin():
-            self._recorder.prepare(connection)
-            self._recorder.forget(connection, adoption.removed)
-            self._recorder.record_applied(
-                connection, [new_row(reading.graph, key) for key in sorted(adoption.added)]
-            )
-            self._recorder.record_events(
-                connection,
-                [
-                    Event(name, at, "", owner=key.owner, revision=key.id, actor=actor)
-                    for name, keys in changes
-                    for key in sorted(keys)
-                ],
-            )
-            self._write_projection(connection, reading)
-        return self._read_locked(connection, reading.installation)
-
-    def _project(self, connection: sa.Connection, reading: Reading) -> None:
-        if reading.stale:
-            with connection.begin():
-                self._recorder.prepare(connection)
-                self._write_projection(connection, reading)
-
-    def _write_projection(self, connection: sa.Connection, reading: Reading) -> None:
-        self._recorder.project(
-            connection,
-            reading.projection,
-            was=reading.state.projected - reading.adoption.removed,
-            rows=reading.state.version_rows or (),
-            ids=shown_ids(reading.projection, reading.applied),
-        )
+        record_adoption(self._recorder, connection, reading)
+        return self._read_locked(connection, installation)
 
 
 def _modules(models: Sequence[Any]) -> tuple[str, ...]:
