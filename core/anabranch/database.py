@@ -27,7 +27,7 @@ from anabranch.errors import (
 SUPPORTED = ("sqlite", "postgresql")
 
 _SECRET_KEYS = re.compile(r"pass|secret|token|key", re.IGNORECASE)
-_AUTHORITY = re.compile(r"^([\w+]+://)([^/?#]*@[^/?#]*@)(.*)$", re.DOTALL)
+_AUTHORITY = re.compile(r"^([\w+]+://)([^:/?]+):([^?]*)(@[^?@]*(?:\?.*)?)$", re.DOTALL)
 _BUSY_TIMEOUT = 30_000  # ms
 
 
@@ -39,8 +39,9 @@ def parse_url(text: str, directory: Path) -> sa.URL:
     :raises ConfigurationError: if it cannot be read. The message does not repeat the URL.
     """
     if match := _AUTHORITY.match(text):
-        scheme, authority, rest = match.groups()
-        text = scheme + authority[:-1].replace("@", "%40") + "@" + rest
+        scheme, user, password, rest = match.groups()
+        quoted = urllib.parse.quote(password, safe="%")
+        text = scheme + user.replace("@", "%40") + ":" + quoted + rest
     try:
         url = sa.make_url(text)
         dialect = url.get_dialect().name
@@ -53,11 +54,17 @@ def parse_url(text: str, directory: Path) -> sa.URL:
     except ImportError as error:
         raise ConfigurationError(
             f"The driver of the database URL is not installed: {error.name}.",
-            remedy=f"Install it: pip install {error.name}.",
+            remedy=_driver_remedy(error),
         ) from error
     if dialect == "sqlite" and _is_file(url):
         url = url.set(database=os.path.normpath(directory / (url.database or "")))
     return url
+
+
+def _driver_remedy(error: ImportError) -> str:
+    if error.name == "psycopg":
+        return "Install it: pip install 'anabranch[postgresql]'."
+    return f"Install it: pip install {error.name}."
 
 
 def masked(url: sa.URL) -> str:
@@ -178,7 +185,7 @@ class Database:
         except ImportError as error:
             raise ConfigurationError(
                 f"The driver of the database is not installed: {error.name}.",
-                remedy=f"Install it: pip install {error.name}.",
+                remedy=_driver_remedy(error),
             ) from error
         try:
             with connection:
@@ -318,8 +325,15 @@ def _sqlite_settings(connection: sa.Connection) -> Generator[None, None, None]:
                 raw.autocommit = autocommit
 
 
+def begin_without_foreign_keys(raw: Any) -> None:
+    """Switch SQLite's foreign keys off before a BEGIN: a script may have switched them on."""
+    if not raw.in_transaction:
+        raw.execute("PRAGMA foreign_keys=OFF")
+
+
 def _begin_immediate(connection: sa.Connection) -> None:
     raw: Any = connection.connection.dbapi_connection
     raw.isolation_level = None  # autocommit_block() leaves the driver's own default behind
+    begin_without_foreign_keys(raw)
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
         connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -54,6 +54,11 @@ class Deployment:
     disabled: frozenset[str] = frozenset()
     lock_timeout: float = 300.0
 
+    @property
+    def named(self) -> frozenset[str]:
+        """The plugins that the configuration speaks of."""
+        return self.disabled | (self.enabled or frozenset())
+
     def leaves_out(self, owner: str) -> bool:
         """Tell whether the configuration keeps the plugin *owner* from being applied."""
         return owner in self.disabled or (self.enabled is not None and owner not in self.enabled)

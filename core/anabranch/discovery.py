@@ -204,14 +204,20 @@ def _described(entry_point: importlib.metadata.EntryPoint) -> str:
 def _location_problem(application: str, owner: Owner) -> Problem:
     # A plugin under development has no revisions yet; a wheel that lost them is broken.
     new = bool(owner.distribution) and is_editable(owner.distribution)
+    command, remedy = f"{application} make-migrations", "Reinstall it; its"
+    if owner.name == CORE:
+        new = new and (find_module(owner.migrations) or Path(owner.migrations)).is_dir()
+        remedy = "Correct what MigrationManager was given as migrations=; the"
+    else:
+        command += f" --plugin {owner.name}"
     return Problem(
         code="AB119",
         owner=owner.name,
         text=f"{owner.title} names {owner.migrations!r} as its migrations, "
         "and there is no folder 'versions' in it.",
-        remedy=f"Run '{application} make-migrations --plugin {owner.name} --initialize'."
+        remedy=f"Run '{command} --initialize'."
         if new
-        else "Reinstall it; its package must ship the folder 'versions' with the revision files.",
+        else f"{remedy} package must ship the folder 'versions' with the revision files.",
         level="warning" if new else "error",
     )
 

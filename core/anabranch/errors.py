@@ -120,7 +120,7 @@ class RevisionError(AnabranchError):
         line: int | None,
         partial: bool,
         state: str,
-        remedy: str = "Mend the revision, then run the same command again.",
+        remedy: str,
     ) -> None:
         super().__init__(what, remedy=remedy, state=state)
         self.revision = revision

@@ -8,7 +8,7 @@ import traceback
 import uuid
 from collections import deque
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Literal
@@ -38,7 +38,7 @@ from anabranch.planning import Plan, Step
 from anabranch.problems import Problem
 from anabranch.recorder import Event, Recorder, State, now
 from anabranch.references import Broken, broken_references, in_words
-from anabranch.revision import AppliedRevision, RevisionKey
+from anabranch.revision import CORE, AppliedRevision, RevisionKey
 from anabranch.scripts import load_script
 from anabranch.wording import counted
 from anabranch_plugins_api import Seed
@@ -167,7 +167,7 @@ class Executor:
                     self._begin_run(plan)
                 while waiting and not (done and self._stands_alone(waiting[0])):
                     step, commits = waiting.popleft(), ledger.commits
-                    self._report(Progress("started", step, len(plan.steps)))
+                    self._tell(Progress("started", step, len(plan.steps)))
                     started = time.monotonic()
                     use_metadata(context, metadata[step.key.owner])
                     self._hooks.notify(
@@ -185,7 +185,7 @@ class Executor:
                     done.append((step, tracker.touched()))
                     duration = time.monotonic() - started
                     self._record(step, duration, tracker.finish(step.key))
-                    self._report(Progress("applied", step, len(plan.steps), duration))
+                    self._tell(Progress("applied", step, len(plan.steps), duration))
                     ended = (ledger.commits, ledger.rollbacks) != (commits, rollbacks)
                     if ended or self._stands_alone(step):
                         break
@@ -198,7 +198,7 @@ class Executor:
                 ledger.undo_commit()
             partial = ledger.commits != commits
             ledger.discard()
-            self._report(Progress("failed", step, len(plan.steps)))
+            self._tell(Progress("failed", step, len(plan.steps)))
             if _is_interrupt(error):
                 raise RunInterrupted(
                     f"{step.key} was interrupted.", state=self._standing(step, partial=partial)
@@ -206,6 +206,11 @@ class Executor:
             failure = self._failure(step, error, partial=partial)
             self._journal_failure(step, failure)
             raise failure from error
+
+    def _tell(self, progress: Progress) -> None:
+        """Report, but let no reader who went away fail a revision."""
+        with suppress(Exception):
+            self._report(progress)
 
     def _stands_alone(self, step: Step) -> bool:
         """Tell whether *step* has a transaction of its own."""
@@ -253,13 +258,17 @@ class Executor:
                 )
             for owner, seed in self._hooks.seeds():
                 self._sow(owner, seed)
-        except AnabranchError as error:
+        except (AnabranchError, KeyboardInterrupt) as error:
             done = counted(
                 len(revisions),
-                "revision of this run is applied and stays so",
-                "revisions of this run are applied and stay so",
+                "revision of this run is applied and stays so.",
+                "revisions of this run are applied and stay so.",
             )
-            error.state = f"{done}."
+            if not isinstance(error, AnabranchError):
+                raise RunInterrupted(
+                    "What follows the revisions was stopped.", state=done
+                ) from error
+            error.state = done
             error.exit_code = 6
             raise
 
@@ -343,12 +352,16 @@ class Executor:
         if line is None and isinstance(error, exc.DBAPIError) and self._database.is_locked(error):
             return self._database.in_use(error, state=self._standing(step, partial=partial))
         place = f"{path}, line {line}" if line else path
+        remedy = "Mend the revision, then run the same command again."
+        if (owner := step.key.owner) != CORE:
+            remedy += f" Or leave the plugin out: [plugins] disabled = [{owner!r}]."
         return RevisionError(
             f"{step.key} failed ({place}): {self._cause(error)}",
             revision=step.key,
             path=path,
             line=line,
             partial=partial,
+            remedy=remedy,
             state=self._standing(step, partial=partial),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import operator
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pluggy
 
 from anabranch.discovery import Owner
 from anabranch.errors import AnabranchError, HookError, PluginError
+from anabranch.revision import CORE
 from anabranch_plugins_api import MigrationSource, Seed, hookspecs
 
 
@@ -23,8 +25,13 @@ class Hooks:
     def __init__(self, objects: Iterable[object] = ()) -> None:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
+        named: Counter[str] = Counter()
         for plugin in objects:
-            self._manager.register(plugin)
+            kind: Any = type(plugin)
+            name = getattr(plugin, "__name__", f"{kind.__module__}.{kind.__qualname__}")
+            # Not pluggy's own name, an address in memory: seeds are recorded by it.
+            named[name] += 1
+            self._register(plugin, name if named[name] == 1 else f"{name} {named[name]}")
 
     def load(self, owners: Iterable[Owner], *, disabled: Collection[str] = ()) -> None:
         """Import the hook modules of *owners* that have one and are not *disabled*.
@@ -34,7 +41,17 @@ class Hooks:
         for owner in owners:
             if owner.hooks and owner.name not in disabled:
                 plugin = import_for(owner, owner.hooks)
-                self._manager.register(plugin, name=owner.name)
+                self._register(plugin, owner.name)
+
+    def _register(self, plugin: object, name: str) -> None:
+        try:
+            self._manager.register(plugin, name=name)
+        except (pluggy.PluginValidationError, ValueError) as error:
+            raise PluginError(
+                f"The hooks of {name} cannot be used: {error}",
+                owner=name,
+                remedy="Hooks are called by name, with the arguments that the documentation lists.",
+            ) from error
 
     def sources(self) -> tuple[MigrationSource, ...]:
         """Return the migration sources declared in code."""
@@ -96,8 +113,11 @@ def import_for(owner: Owner, value: str) -> Any:
         module = importlib.import_module(name)
         return operator.attrgetter(attribute)(module) if attribute else module
     except (Exception, SystemExit) as error:
+        remedy = f"Mend or reinstall it, or disable it: [plugins] disabled = [{owner.name!r}]."
+        if owner.name == CORE:
+            remedy = "Correct what MigrationManager was given as metadata= and models=."
         raise PluginError(
             f"{value!r} of {owner.title} cannot be imported: {type(error).__name__}: {error}",
             owner=owner.name,
-            remedy=f"Mend or reinstall it, or disable it: [plugins] disabled = [{owner.name!r}].",
+            remedy=remedy,
         ) from error

@@ -55,15 +55,20 @@ def _missing(
         newest = [key for key in lost if key not in behind]
         if newest:
             title, version = owner.distribution or owner.name, applied[newest[-1]].version
+            fault = f"The database is newer than the installed {owner.title}: it has"
+            remedy = f"Install {title} {version} or later."
+            if version and version == owner.version:
+                fault = f"{owner.title} lacks files of revisions that the database has:"
+                remedy = f"Reinstall {title}."
+            elif not version:
+                remedy = f"Install a later version of {title}."
             problems.append(
                 Problem(
                     code="AB109",
                     owner=owner.name,
-                    text=f"The database is newer than the installed {owner.title}: it has "
-                    f"{', '.join(map(str, newest))}{version and f', applied by {version}'}.",
-                    remedy=f"Install {title} {version} or later."
-                    if version
-                    else f"Install a later version of {title}.",
+                    text=f"{fault} {', '.join(map(str, newest))}"
+                    f"{version and f', applied by {version}'}.",
+                    remedy=remedy,
                 )
             )
         else:

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from anabranch.database import begin_without_foreign_keys
 from anabranch.graph import Graph
 from anabranch.objects import ObjectChanges
 from anabranch.recorder import Event, Recorder, State, shown_ids
@@ -100,6 +101,8 @@ class Ledger:
         self._heads -= set(self._graph.declared(row.key))
         if row.key not in self._needed:
             self._heads.add(row.key)
+        # Not at the end of the transaction: a commit that nobody sees must find it written.
+        self.write()
 
     def write(self) -> None:
         """Write what waits into the transaction that is open."""
@@ -144,10 +147,12 @@ class Ledger:
         options = connection.get_execution_options()
         if raw.in_transaction or options.get("isolation_level") == "AUTOCOMMIT":
             return
+        begin_without_foreign_keys(raw)
         raw.execute("BEGIN IMMEDIATE")
         if not self._rolled_back:
             self._note_commit(connection)
             raw.execute("COMMIT")
+            begin_without_foreign_keys(raw)
             raw.execute("BEGIN IMMEDIATE")
             self.committing = False
         self._rolled_back = False

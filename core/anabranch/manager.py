@@ -173,8 +173,11 @@ class MigrationManager:
     def history(self, target: Target) -> tuple[Event, ...]:
         """Read the journal of a database, oldest event first."""
         database, _ = self._open(target)
-        with database.look() as connection:
-            return () if connection is None else self._recorder.events(connection)
+        try:
+            with database.look() as connection:
+                return () if connection is None else self._recorder.events(connection)
+        except exc.DBAPIError as error:
+            raise database.unreachable(error) from error
 
     def plugins(self, target: Target | None = None) -> tuple[tuple[Owner, str], ...]:
         """Return every installed owner with what is wrong with it, in words, or ``disabled``.
@@ -301,8 +304,9 @@ class MigrationManager:
         return Database.of(parse_url(deployment.database_url, deployment.directory)), deployment
 
     def _installation(self, deployment: Deployment | None) -> Installation:
-        leaves_out = deployment.leaves_out if deployment is not None else _nobody
-        return read_installation(self.discover(), leaves_out)
+        if deployment is None:
+            return read_installation(self.discover(), _nobody)
+        return read_installation(self.discover(), deployment.leaves_out, deployment.named)
 
     def _read(self, database: Database, installation: Installation) -> Reading:
         try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -19,8 +19,9 @@ from anabranch.problems import Problem
 from anabranch.recorder import EMPTY, Recorder, State, shown_ids
 from anabranch.revision import CORE, AppliedRevision, Revision, RevisionKey
 from anabranch.scripts import read_location
+from anabranch.wording import did_you_mean
 
-OwnerState = Literal["current", "pending", "empty", "disabled", "orphaned"]
+OwnerState = Literal["current", "pending", "blocked", "empty", "disabled", "orphaned"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,23 @@ class Reading:
         """What Alembic's table should show."""
         return frozenset(self.graph.maximal(self.applied & self.graph.installed))
 
+    @cached_property
+    def blocked(self) -> dict[RevisionKey, tuple[RevisionKey, ...]]:
+        """The pending revisions of owners that take part, kept back by those that do not."""
+        disabled = self.installation.disabled
+        held: dict[RevisionKey, tuple[RevisionKey, ...]] = {}
+        for key in self.graph.order:
+            if key in self.applied or key not in self.graph.installed or key.owner in disabled:
+                continue
+            needs = tuple(
+                parent
+                for parent in self.graph.predecessors(key)
+                if parent not in self.applied and (parent.owner in disabled or parent in held)
+            )
+            if needs:
+                held[key] = needs
+        return held
+
     @property
     def stale(self) -> bool:
         """Whether bookkeeping is to be written although no revision is pending."""
@@ -133,6 +151,8 @@ class Reading:
         own = {key for key in self.applied if key.owner == owner.name}
         pending = sum(1 for key in plan.keys if key.owner == owner.name)
         state: OwnerState = "pending" if pending else "current"
+        if any(key.owner == owner.name for key in self.blocked):
+            state = "blocked"
         if owner.name in self.installation.disabled:
             state = "disabled"
         elif self.installation.discovery.get(owner.name) is None:
@@ -150,10 +170,15 @@ class Reading:
         )
 
 
-def read_installation(discovery: Discovery, leaves_out: Callable[[str], bool]) -> Installation:
-    """Read the headers of every owner's revisions; the faults of owners left out do not count."""
+def read_installation(
+    discovery: Discovery, leaves_out: Callable[[str], bool], named: Iterable[str] = ()
+) -> Installation:
+    """Read the headers of every owner's revisions; the faults of owners left out do not count.
+
+    :param named: the plugins that the deployment's configuration speaks of.
+    """
     revisions: list[Revision] = []
-    problems = list(discovery.problems)
+    problems = [*discovery.problems, *_unknown_names(discovery, named)]
     for owner in discovery.owners:
         if owner.location is not None:
             found, faults = read_location(owner.name, owner.location)
@@ -168,6 +193,23 @@ def read_installation(discovery: Discovery, leaves_out: Callable[[str], bool]) -
         disabled,
         tuple(problem for problem in problems if problem.owner not in disabled),
     )
+
+
+def _unknown_names(discovery: Discovery, named: Iterable[str]) -> list[Problem]:
+    """Say which names of the configuration nobody has: slips, or plugins that are not installed."""
+    plugins = [owner.name for owner in discovery.owners if owner.name != CORE]
+    return [
+        Problem(
+            code="AB123",
+            owner=name,
+            text=f"The configuration names the plugin {name!r}, which is not installed."
+            f"{did_you_mean(name, plugins)}",
+            remedy=f"Installed plugins: {', '.join(plugins) or 'none'}.",
+            level="warning",
+        )
+        for name in sorted(named)
+        if name not in plugins
+    ]
 
 
 def read_database(
@@ -199,7 +241,23 @@ def read_database(
             if problem.owner not in ignored
         ),
     )
-    return Reading(installation, graph, state, adoption, problems)
+    reading = Reading(installation, graph, state, adoption, problems)
+    return replace(reading, problems=(*problems, *_blocked_problems(reading)))
+
+
+def _blocked_problems(reading: Reading) -> list[Problem]:
+    return [
+        Problem(
+            code="AB124",
+            owner=key.owner,
+            text=f"{key} is not applied: it needs {', '.join(map(str, needs))} of a plugin that "
+            "the configuration leaves out.",
+            remedy=f"Let that plugin take part, or leave out {key.owner} too.",
+            path=reading.graph.revisions[key].path,
+            level="warning",
+        )
+        for key, needs in reading.blocked.items()
+    ]
 
 
 def adopted_rows(graph: Graph, state: State, adoption: Adoption) -> tuple[AppliedRevision, ...]:

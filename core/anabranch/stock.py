@@ -24,6 +24,7 @@ from anabranch.models import core_metadata
 from anabranch.objects import ObjectTracker
 from anabranch.reading import Reading, new_row
 from anabranch.recorder import Event, now
+from anabranch.references import broken_references, in_words
 from anabranch.revision import RevisionKey
 from anabranch.scripts import load_script
 
@@ -37,7 +38,8 @@ def serve(config: Config, script: ScriptDirectory, context: Any) -> None:
     """
     try:
         manager = _manager(config)
-        deployment = Path(config.get_alembic_option("anabranch_deployment") or ".")
+        home = Path(config.config_file_name or ".").parent  # not where somebody stands
+        deployment = home / (config.get_alembic_option("anabranch_deployment") or ".")
         if context.is_offline_mode():
             raise CommandError("Offline mode is not supported here: the plan depends on the state.")
         database = manager.open(deployment)
@@ -48,7 +50,9 @@ def serve(config: Config, script: ScriptDirectory, context: Any) -> None:
                 connection,
                 name=manager.lock_name,
                 timeout=300,
-                waiting=print,
+                waiting=lambda holder: config.print_stdout(
+                    "Waiting for the migration lock, held by %s.", holder
+                ),
             ),
         ):
             reading = manager.take_over(connection, deployment)
@@ -64,8 +68,12 @@ def serve(config: Config, script: ScriptDirectory, context: Any) -> None:
                 version_table_schema=manager.recorder.schema,
                 on_version_apply=recording.note,
             )
+            broken_before = broken_references(connection)
+            connection.rollback()
             with recording.tracker.watching(), context.begin_transaction():
                 context.run_migrations()
+                if broken := broken_references(connection) - broken_before:
+                    raise CommandError(f"Foreign keys are broken: {in_words(broken)}. Rolled back.")
     except AnabranchError as error:
         raise CommandError(f"{error.what} {error.remedy}".strip()) from error
 

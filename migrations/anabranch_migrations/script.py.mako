@@ -1,3 +1,7 @@
+<%
+    if anabranch is UNDEFINED:
+        raise RuntimeError("use the application's make-migrations: Alembic knows no owner to write for")
+%>\
 """${message}
 
 Revision ID: ${up_revision}

@@ -187,7 +187,7 @@ def test_a_connection_in_autocommit_mode_still_gets_one_transaction(
         assert store.schema == {}
         raw = connection.connection.dbapi_connection
         assert raw is not None
-        assert connection.dialect.detect_autocommit_setting(raw)
+        assert raw.isolation_level is None if database.backend == "sqlite" else raw.autocommit
         assert connection.get_execution_options()["isolation_level"] == "AUTOCOMMIT"
         assert not connection.in_transaction()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from anabranch import AnabranchError, IntegrityError, RevisionError
 from anabranch.executor import Progress
-from support.databases import Database
+from support.databases import Database, sqlite
 from support.store import Store, table
 from support.trees import revision_file
 
@@ -769,3 +770,55 @@ def test_damaged_scripts_are_told_without_the_password(postgresql_store: Store) 
     store.core(revision_file("c1") + "\nraise ValueError('the password is planted')\n")
     with pytest.raises(IntegrityError, match=r"the password is \*\*\*"):
         store.upgrade()
+
+
+def test_foreign_keys_that_a_script_switched_on_delete_no_row_of_a_later_rebuild(
+    tmp_path: Path,
+) -> None:
+    """A script may close its block with PRAGMA foreign_keys=ON, as many examples do."""
+    store = Store(tmp_path, sqlite(tmp_path / "store.sqlite"))
+    store.core(
+        revision_file(
+            "c1",
+            upgrade="op.create_table('parent', sa.Column('id', sa.Integer, primary_key=True), "
+            "sa.Column('name', sa.String(5)))\n"
+            "op.create_table('child', sa.Column('p', sa.ForeignKey('parent.id', "
+            "ondelete='CASCADE'), type_=sa.Integer))\n"
+            "op.execute(\"INSERT INTO parent VALUES (1, 'a')\")\n"
+            "op.execute('INSERT INTO child VALUES (1)')",
+        ),
+        revision_file(
+            "c2",
+            down="c1",
+            upgrade="with op.get_context().autocommit_block():\n"
+            "    op.execute('PRAGMA foreign_keys=ON')",
+        ),
+        revision_file(
+            "c3",
+            down="c2",
+            upgrade="with op.batch_alter_table('parent') as batch:\n"
+            "    batch.alter_column('name', type_=sa.String(50))",
+        ),
+    )
+    store.upgrade()
+    assert store.database.rows("child") == [{"p": 1}]
+    store.site.close()
+
+
+def test_what_a_driver_commits_unseen_is_recorded_before_a_kill(tmp_path: Path) -> None:
+    """executescript() of SQLite's driver commits first, and nobody is told."""
+    store = Store(tmp_path, sqlite(tmp_path / "store.sqlite"))
+    script = "op.get_bind().connection.executescript('CREATE TABLE two (id INTEGER)')"
+    kill = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    store.core(
+        revision_file("c1", upgrade="op.create_table('one', sa.Column('id', sa.Integer))"),
+        revision_file("c2", down="c1", upgrade=f"{script}\n{kill}"),
+    )
+    assert store.init_db().code == -signal.SIGKILL
+    assert store.applied == {"core@c1"}
+    file = next(store.versions.glob("c2*"))
+    file.write_text(file.read_text().replace("os.kill(", "str((").replace("SIGKILL)", "SIGKILL))"))
+    failed = store.init_db()
+    assert failed.code != 0
+    assert "core@c2" in failed.err
+    store.site.close()

@@ -174,3 +174,28 @@ def test_all_plugins_may_leave_at_once(store: Store) -> None:
     assert store.upgrade() == ["core@c3"]
     assert store.version_rows == ["c3"]
     assert {store.state_of("billing"), store.state_of("reviews")} == {"orphaned"}
+
+
+def test_what_needs_a_disabled_plugin_is_blocked_and_not_forgotten(store: Store) -> None:
+    """It is said at every run, and runs as soon as it can."""
+    store.core(*CORE)
+    store.plugin("reviews", revision_file("r1", created="2024-01-02", upgrade=table("review")))
+    store.plugin(
+        "loyalty",
+        revision_file("l1", created="2024-01-03", upgrade=table("points")),
+        revision_file("l2", down="l1", depends="r1", created="2024-01-04", upgrade=table("reward")),
+    )
+    store.configure('[plugins]\ndisabled = ["reviews", "reviewz"]\n')
+    done = store.init_db().expect(0)
+    assert "Warning AB124: loyalty@l2 is not applied: it needs reviews@r1" in done.err
+    assert "Warning AB123: The configuration names the plugin 'reviewz'" in done.err
+    assert "Did you mean 'reviews'?" in done.err
+    assert store.applied == {"core@c1", "core@c2", "billing@b1", "loyalty@l1"}
+    assert store.state_of("loyalty") == "blocked"
+    store.db("status", "--check").expect(0)
+    with store.manager() as manager:
+        manager.check_current(store.deployment)  # the application was told to do without it
+    store.configure()
+    store.init_db().expect(0)
+    assert {"reviews@r1", "loyalty@l1", "loyalty@l2"} <= store.applied
+    assert store.state_of("loyalty") == "current"

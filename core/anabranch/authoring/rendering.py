@@ -43,6 +43,7 @@ def render_file(
     text = Template(filename=path).render(  # noqa: S702 - it makes Python, not HTML
         message=docstring(message),
         up_revision=revision,
+        anabranch=True,
         comma=str,
         create_date=datetime.now(timezone.utc).isoformat(sep=" ", timespec="microseconds"),
         imports="\n".join(sorted(imports)),
