@@ -25,7 +25,7 @@ _ID_LENGTH = 32
 class Event:
     """A line of the journal.
 
-    :ivar event: ``run``, ``applied``, ``failed``, ``adopted`` or ``seeded``.
+    :ivar event: ``run``, ``applied``, ``reverted``, ``failed``, ``adopted`` or ``seeded``.
     :ivar duration: seconds.
     """
 
