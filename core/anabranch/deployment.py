@@ -21,6 +21,8 @@ else:
 
 CONFIG_FILE = "config.toml"
 
+DEFAULT_LOCK_TIMEOUT = 300.0  # seconds
+
 _TEMPLATE = """\
 # The configuration of this {application} deployment.
 
@@ -52,7 +54,7 @@ class Deployment:
     database_url: str
     enabled: frozenset[str] | None = None
     disabled: frozenset[str] = frozenset()
-    lock_timeout: float = 300.0
+    lock_timeout: float = DEFAULT_LOCK_TIMEOUT
 
     @property
     def named(self) -> frozenset[str]:
@@ -160,7 +162,7 @@ def read_deployment(application: str, directory: Path) -> Deployment:
         database_url=url or f"sqlite:///./{application}.sqlite",
         enabled=enabled,
         disabled=reader.names(plugins, "plugins.disabled") or frozenset(),
-        lock_timeout=300.0 if lock_timeout is None else float(lock_timeout),
+        lock_timeout=DEFAULT_LOCK_TIMEOUT if lock_timeout is None else float(lock_timeout),
     )
 
 

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 
-from anabranch.bookkeeping import record_adoption, refresh_projection
+from anabranch.access import Access, unheard
 from anabranch.database import Database, parse_url
 from anabranch.deployment import Deployment, create_deployment, read_deployment
 from anabranch.discovery import Discovery, Owner, discover, distribution_of
-from anabranch.errors import LockError, PendingError, RefusedError, RequirementError
+from anabranch.errors import PendingError
 from anabranch.hooks import Hooks
-from anabranch.locking import run_lock
 from anabranch.planning import HEADS, Plan
-from anabranch.problems import Problem
-from anabranch.reading import (
-    Installation,
-    Reading,
-    Status,
-    read_database,
-    read_installation,
-)
+from anabranch.reading import Reading, Status, read_installation
 from anabranch.recorder import Event, Recorder
-from anabranch.revision import RevisionKey
+from anabranch.upgrading import Upgrade, UpgradeOptions, run_upgrade
 from anabranch.wording import counted
 from anabranch_plugins_api import MigrationSource
 
@@ -43,16 +31,6 @@ if TYPE_CHECKING:
 
 Target = str | os.PathLike[str] | sa.URL | sa.Engine | sa.Connection
 """A deployment's directory, a database URL, an engine, or a connection without a transaction."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upgrade:
-    """What a run did: the revisions it applied, in order, and the plan's digest."""
-
-    applied: tuple[RevisionKey, ...]
-    digest: str
-    duration: float
-    problems: tuple[Problem, ...]
 
 
 class MigrationManager:
@@ -119,7 +97,7 @@ class MigrationManager:
         lock_timeout: float | None = None,
         digest: str | None = None,
         report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
-        waiting: Callable[[str], None] = lambda holder: None,  # noqa: ARG005
+        waiting: Callable[[str], None] = unheard,
     ) -> Upgrade:
         """Apply everything that is pending, in the canonical order.
 
@@ -135,57 +113,30 @@ class MigrationManager:
         :raises RevisionError: if a revision fails.
         :raises LockError: if the lock is not obtained in time.
         """
-        started = time.monotonic()
-        database, deployment = self._open(target)
-        installation = self._installation(deployment)
-        with suppress(LockError):  # a migrator that is about to commit; the lock waits for it
-            reading = self._read(database, installation)
-            reading.require_sound()
-            plan = reading.plan(to)
-            if not plan and not reading.stale:
-                return Upgrade((), plan.digest, time.monotonic() - started, reading.problems)
-        if lock_timeout is None:
-            lock_timeout = deployment.lock_timeout if deployment else 300.0
-        try:
-            with (
-                database.migrate() as connection,
-                run_lock(
-                    database,
-                    connection,
-                    name=self.lock_name,
-                    timeout=lock_timeout,
-                    waiting=waiting,
-                ),
-            ):
-                applied, plan, problems = self._upgrade_locked(
-                    database, connection, installation, to, digest, report
-                )
-        except exc.DBAPIError as error:
-            raise database.unreachable(error) from error
-        return Upgrade(applied, plan.digest, time.monotonic() - started, problems)
+        options = UpgradeOptions(
+            to=to, lock_timeout=lock_timeout, digest=digest, report=report, waiting=waiting
+        )
+        return run_upgrade(self.open(target), self.metadata, self._plugins, options)
 
     def status(self, target: Target) -> Status:
         """Tell where a database stands, owner by owner. Writes nothing, and raises no fault."""
-        database, deployment = self._open(target)
-        reading = self._read(database, self._installation(deployment))
-        return Status(database.title, reading.owners(), reading.plan(), reading.problems)
+        access = self.open(target)
+        reading = access.read()
+        return Status(access.database.title, reading.owners(), reading.plan(), reading.problems)
 
     def history(self, target: Target) -> tuple[Event, ...]:
         """Read the journal of a database, oldest event first."""
-        database, _ = self._open(target)
-        try:
-            with database.look() as connection:
-                return () if connection is None else self._recorder.events(connection)
-        except exc.DBAPIError as error:
-            raise database.unreachable(error) from error
+        return self.open(target).events()
 
     def plugins(self, target: Target | None = None) -> tuple[tuple[Owner, str], ...]:
         """Return every installed owner with what is wrong with it, in words, or ``disabled``.
 
         :param target: a deployment, whose configuration says which plugins take part.
         """
-        deployment = self._open(target)[1] if target is not None else None
-        installation = self._installation(deployment)
+        if target is None:
+            installation = read_installation(self.discover(), lambda _owner: False)
+        else:
+            installation = self.open(target).installation
         return tuple(
             (
                 owner,
@@ -247,12 +198,15 @@ class MigrationManager:
 
     def read(self, target: Target) -> Reading:
         """Read the installation and the database of *target* together."""
-        database, deployment = self._open(target)
-        return self._read(database, self._installation(deployment))
+        return self.open(target).read()
 
-    def open(self, target: Target) -> Database:
-        """Return the database that *target* leads to, without connecting to it."""
-        return self._open(target)[0]
+    def open(self, target: Target) -> Access:
+        """Find out what *target* leads to, without connecting to it.
+
+        :raises ConfigurationError: if it leads nowhere.
+        """
+        database, deployment = self._open(target)
+        return Access(self.name, database, deployment, self._recorder, self.discover)
 
     def discover(self) -> Discovery:
         """Find the installed owners. Imports no plugin."""
@@ -273,19 +227,6 @@ class MigrationManager:
         """The reader and writer of the bookkeeping tables."""
         return self._recorder
 
-    @property
-    def lock_name(self) -> str:
-        """What the run lock of a database is called."""
-        table = self._recorder.version_table.name
-        return f"anabranch\0{self._recorder.schema or ''}\0{table}"
-
-    def take_over(self, connection: sa.Connection, target: Target) -> Reading:
-        """Record what another tool did to a database that the caller has locked; read it."""
-        installation = self._installation(self._open(target)[1])
-        reading = self._adopted(connection, installation)
-        refresh_projection(self._recorder, connection, reading)
-        return self._read_locked(connection, installation)
-
     def _packages(self) -> list[str]:
         migrations = self._migrations
         return [migrations.split(".")[0]] if isinstance(migrations, str) else []
@@ -303,77 +244,6 @@ class MigrationManager:
         deployment = read_deployment(self.name, directory)
         return Database.of(parse_url(deployment.database_url, deployment.directory)), deployment
 
-    def _installation(self, deployment: Deployment | None) -> Installation:
-        if deployment is None:
-            return read_installation(self.discover(), _nobody)
-        return read_installation(self.discover(), deployment.leaves_out, deployment.named)
-
-    def _read(self, database: Database, installation: Installation) -> Reading:
-        try:
-            with database.look() as connection:
-                return read_database(installation, self._recorder, connection)
-        except exc.DBAPIError as error:
-            raise database.unreachable(error) from error
-
-    def _upgrade_locked(
-        self,
-        database: Database,
-        connection: sa.Connection,
-        installation: Installation,
-        to: str | Sequence[str],
-        digest: str | None,
-        report: Callable[[Progress], None],
-    ) -> tuple[tuple[RevisionKey, ...], Plan, tuple[Problem, ...]]:
-        reading = self._adopted(connection, installation)
-        plan = reading.plan(to)
-        if digest is not None and plan.digest != digest:
-            raise RefusedError(
-                f"The plan has the digest {plan.digest}, not {digest}.",
-                remedy="Look at the plan again; packages or the database changed since.",
-            )
-        if not plan:
-            if reading.stale:
-                refresh_projection(self._recorder, connection, reading)
-            return (), plan, reading.problems
-        from anabranch.executor import Executor
-        from anabranch.models import core_metadata
-
-        hooks = Hooks(self._plugins)
-        hooks.load(installation.discovery.owners, disabled=installation.disabled)
-        unmet = hooks.requirements(connection)
-        connection.rollback()
-        if unmet:
-            raise RequirementError(
-                "Requirements are not met:\n" + "\n".join(f"  {text}" for text in unmet),
-                remedy="Provide them, or disable the plugins that ask for them.",
-            )
-        executor = Executor(
-            database=database,
-            connection=connection,
-            recorder=self._recorder,
-            discovery=installation.discovery,
-            graph=reading.graph,
-            state=reading.state,
-            hooks=hooks,
-            metadata=core_metadata(self.metadata),
-            report=report,
-        )
-        return executor.run(plan), plan, reading.problems
-
-    def _read_locked(self, connection: sa.Connection, installation: Installation) -> Reading:
-        reading = read_database(installation, self._recorder, connection)
-        connection.rollback()
-        reading.require_sound()
-        return reading
-
-    def _adopted(self, connection: sa.Connection, installation: Installation) -> Reading:
-        """Read under the lock, with what another tool did made part of our records."""
-        reading = self._read_locked(connection, installation)
-        if not reading.adoption:
-            return reading
-        record_adoption(self._recorder, connection, reading)
-        return self._read_locked(connection, installation)
-
 
 def _modules(models: Sequence[Any]) -> tuple[str, ...]:
     """Return the modules that *models* names or lives in; a table's is not known."""
@@ -386,7 +256,3 @@ def _modules(models: Sequence[Any]) -> tuple[str, ...]:
         elif isinstance(model, type):
             names.append(model.__module__)
     return tuple(dict.fromkeys(names))
-
-
-def _nobody(_owner: str) -> bool:
-    return False

@@ -17,8 +17,9 @@ from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import RevisionMap
 from alembic.util import CommandError
 
+from anabranch.bookkeeping import refresh_projection
 from anabranch.errors import AnabranchError
-from anabranch.locking import run_lock, user_name
+from anabranch.locking import user_name
 from anabranch.manager import MigrationManager
 from anabranch.models import core_metadata
 from anabranch.objects import ObjectTracker
@@ -42,20 +43,14 @@ def serve(config: Config, script: ScriptDirectory, context: Any) -> None:
         deployment = home / (config.get_alembic_option("anabranch_deployment") or ".")
         if context.is_offline_mode():
             raise CommandError("Offline mode is not supported here: the plan depends on the state.")
-        database = manager.open(deployment)
-        with (
-            database.migrate() as connection,
-            run_lock(
-                database,
-                connection,
-                name=manager.lock_name,
-                timeout=300,
-                waiting=lambda holder: config.print_stdout(
-                    "Waiting for the migration lock, held by %s.", holder
-                ),
-            ),
-        ):
-            reading = manager.take_over(connection, deployment)
+        access = manager.open(deployment)
+        with access.locked(
+            waiting=lambda holder: config.print_stdout(
+                "Waiting for the migration lock, held by %s.", holder
+            )
+        ) as connection:
+            refresh_projection(access.recorder, connection, access.read_locked(connection))
+            reading = access.read_locked(connection)
             script.revision_map = RevisionMap(lambda: _scripts(reading))
             recording = _Recording(manager, reading, connection)
             context.configure(
@@ -63,7 +58,7 @@ def serve(config: Config, script: ScriptDirectory, context: Any) -> None:
                 target_metadata=core_metadata(manager.metadata),
                 render_as_batch=True,
                 transactional_ddl=True,
-                transaction_per_migration=database.dialect != "sqlite",
+                transaction_per_migration=access.database.dialect != "sqlite",
                 version_table=manager.recorder.version_table.name,
                 version_table_schema=manager.recorder.schema,
                 on_version_apply=recording.note,

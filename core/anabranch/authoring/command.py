@@ -191,7 +191,7 @@ def _database(
                     pending=pending,
                     remedy=f"{first} '{manager.name} init-db', or leave the directory out.",
                 )
-            connection = stack.enter_context(manager.open(target).look())
+            connection = stack.enter_context(manager.open(target).database.look())
             if connection is not None:
                 yield connection, reading
                 return

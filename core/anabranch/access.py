@@ -1,0 +1,119 @@
+"""One target, opened: its database, its configuration, what is installed, our records there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import cached_property
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from anabranch.bookkeeping import record_adoption
+from anabranch.database import Database
+from anabranch.deployment import DEFAULT_LOCK_TIMEOUT, Deployment
+from anabranch.discovery import Discovery
+from anabranch.locking import run_lock
+from anabranch.reading import Installation, Reading, read_database, read_installation
+from anabranch.recorder import Event, Recorder
+
+
+def unheard(_holder: str) -> None:
+    """Take no notice of who holds the lock."""
+
+
+class Access:
+    """What every verb needs of a target: to look at it, and to hold its lock while it changes it.
+
+    :ivar application: the name of the application whose database it is.
+    :ivar deployment: None for a target that is no directory with a configuration.
+    """
+
+    def __init__(
+        self,
+        application: str,
+        database: Database,
+        deployment: Deployment | None,
+        recorder: Recorder,
+        discover: Callable[[], Discovery],
+    ) -> None:
+        self.application = application
+        self.database = database
+        self.deployment = deployment
+        self.recorder = recorder
+        self._discover = discover
+
+    @cached_property
+    def installation(self) -> Installation:
+        """What is installed, narrowed by the configuration; read once."""
+        if self.deployment is None:
+            return read_installation(self._discover(), _nobody)
+        return read_installation(
+            self._discover(), self.deployment.leaves_out, self.deployment.named
+        )
+
+    @property
+    def lock_timeout(self) -> float:
+        """How many seconds to wait for another migrator."""
+        return self.deployment.lock_timeout if self.deployment else DEFAULT_LOCK_TIMEOUT
+
+    def read(self) -> Reading:
+        """Read the database without a lock; raises no fault that is found in it.
+
+        :raises UnreachableError: if it cannot be read.
+        """
+        with self._reachable(), self.database.look() as connection:
+            return read_database(self.installation, self.recorder, connection)
+
+    def events(self) -> tuple[Event, ...]:
+        """Read the journal, oldest event first."""
+        with self._reachable(), self.database.look() as connection:
+            return () if connection is None else self.recorder.events(connection)
+
+    @contextmanager
+    def locked(
+        self, *, timeout: float | None = None, waiting: Callable[[str], None] = unheard
+    ) -> Generator[sa.Connection, None, None]:
+        """Connect as a migration needs it, and hold the run lock while the block runs.
+
+        :param timeout: seconds to wait for another holder; else :attr:`lock_timeout`.
+        :param waiting: told who holds the lock, if somebody does.
+        :raises LockError: if it is not obtained in time.
+        :raises UnreachableError: for an error of the database that nobody inside took for its own.
+        """
+        name = f"anabranch\0{self.recorder.schema or ''}\0{self.recorder.version_table.name}"
+        timeout = self.lock_timeout if timeout is None else timeout
+        with (
+            self._reachable(),
+            self.database.migrate() as connection,
+            run_lock(self.database, connection, name=name, timeout=timeout, waiting=waiting),
+        ):
+            yield connection
+
+    def read_locked(self, connection: sa.Connection) -> Reading:
+        """Read again under the lock, with what another tool did made part of our records.
+
+        :raises IntegrityError: if something is wrong that must stop a run.
+        """
+        reading = self._sound(connection)
+        if not reading.adoption:
+            return reading
+        record_adoption(self.recorder, connection, reading)
+        return self._sound(connection)
+
+    def _sound(self, connection: sa.Connection) -> Reading:
+        reading = read_database(self.installation, self.recorder, connection)
+        connection.rollback()
+        reading.require_sound()
+        return reading
+
+    @contextmanager
+    def _reachable(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except exc.DBAPIError as error:
+            raise self.database.unreachable(error) from error
+
+
+def _nobody(_owner: str) -> bool:
+    return False

@@ -1,0 +1,65 @@
+"""``init-db``: create or upgrade a deployment's database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from anabranch import console
+from anabranch.cli.shared import (
+    Manager,
+    directory,
+    lock_timeout_option,
+    say_waiting,
+    told,
+)
+from anabranch.wording import counted
+
+if TYPE_CHECKING:
+    from anabranch.executor import Progress
+
+
+def init_db_command(manager: Manager) -> click.Command:
+    @click.command("init-db")
+    @directory
+    @lock_timeout_option
+    @click.option("--digest", help="Run only the plan that has this digest ('db plan' shows it).")
+    def init_db(deployment_dir: Path, lock_timeout: float | None, digest: str | None) -> None:
+        """Create or upgrade the database of DEPLOYMENT_DIR.
+
+        Runs every pending revision of the core and its plugins, in one order, and does nothing if
+        there is none. Run it at every installation and upgrade.
+        """
+        with told():
+            app = manager()
+            for path in app.create(deployment_dir):
+                console.say(f"Created   {path}")
+            console.say(f"Database  {app.open(deployment_dir).database.title}")
+            upgrade = app.upgrade(
+                deployment_dir,
+                lock_timeout=lock_timeout,
+                digest=digest,
+                report=_report,
+                waiting=say_waiting,
+            )
+            console.say_problems(upgrade.problems)
+            if upgrade.applied:
+                done = counted(len(upgrade.applied), "revision", "revisions")
+                console.say(
+                    f"Done: {done} applied in {upgrade.duration:.2f} s, plan {upgrade.digest}. "
+                    "The database is up to date."
+                )
+            else:
+                console.say("Nothing is pending: the database is up to date.")
+
+    return init_db
+
+
+def _report(progress: Progress) -> None:
+    line = console.step_line(progress.step, progress.total, width=10)
+    if progress.event == "applied":
+        console.say(f"{line.ljust(80, '.')} ok  {progress.duration:.2f} s")
+    elif progress.event == "failed":
+        console.say(f"{line.ljust(80, '.')} FAILED")

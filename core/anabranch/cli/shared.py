@@ -1,0 +1,82 @@
+"""What the commands share: their common options, and how an error becomes an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from anabranch import console
+from anabranch.errors import AnabranchError
+
+if TYPE_CHECKING:
+    from anabranch.manager import MigrationManager
+
+Manager = Callable[[], "MigrationManager"]
+
+PENDING, FAULTY = 3, 4  # exit codes
+
+directory = click.argument("deployment_dir", type=click.Path(path_type=Path))
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+check_option = click.option(
+    "--check", is_flag=True, help="Exit with 3 if revisions are pending, with 4 at a fault."
+)
+lock_timeout_option = click.option(
+    "--lock-timeout",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long to wait for another migrator; else the configuration's, else 300.",
+)
+
+
+@contextmanager
+def told(*, as_json: bool = False) -> Generator[None, None, None]:
+    """End the process with the code of an error, after saying what a person needs to know."""
+    with _signals() as received:
+        try:
+            yield
+        except AnabranchError as error:
+            if as_json:
+                console.say_json(console.failure_json(error))
+            console.say_failure(error)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt as error:
+            console.say_interrupt(error)
+            sys.exit(128 + (received[0] if received else signal.SIGINT))
+
+
+@contextmanager
+def _signals() -> Generator[list[int], None, None]:
+    """Let SIGTERM interrupt as Ctrl-C does, and a second signal end the process at once.
+
+    Yields the signals that were received. Only the main thread can do that.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> None:
+        received.append(number)
+        for handled in handlers:
+            signal.signal(handled, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {
+            number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+    try:
+        yield received
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def say_waiting(holder: str) -> None:
+    """Tell who holds the lock that is waited for."""
+    click.echo(f"Waiting for the migration lock, held by {holder}.", err=True)
