@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import socket
 import time
-import traceback
 import uuid
 from collections import deque
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Literal
@@ -22,26 +21,33 @@ from anabranch.discovery import Discovery
 from anabranch.environment import script_environment, use_metadata
 from anabranch.errors import (
     AnabranchError,
-    HookError,
     IntegrityError,
     LockError,
-    RevisionError,
     RunInterrupted,
 )
+from anabranch.failures import (
+    cause_of,
+    failure_of,
+    is_failed_commit,
+    is_interrupt,
+    line_in,
+    standing,
+)
 from anabranch.graph import Graph
+from anabranch.guards import Guard, GuardError
 from anabranch.hooks import Hooks
-from anabranch.ledger import Ledger, LostWorkError, is_commit
+from anabranch.ledger import Ledger
 from anabranch.locking import user_name
 from anabranch.models import owner_metadata
-from anabranch.objects import ObjectChanges, ObjectTracker, TableName
+from anabranch.objects import ObjectChanges, ObjectTracker
 from anabranch.planning import Plan, Step
 from anabranch.problems import Problem
 from anabranch.recorder import Event, Recorder, State, now
-from anabranch.references import Broken, broken_references, in_words
-from anabranch.revision import CORE, AppliedRevision, RevisionKey
+from anabranch.references import ReferenceGuard
+from anabranch.revision import AppliedRevision, RevisionKey
 from anabranch.scripts import load_script
+from anabranch.seeding import sow
 from anabranch.wording import counted
-from anabranch_plugins_api import Seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,7 @@ class Executor:
         self._metadata = metadata
         self._report = report
         self._ledger = Ledger(connection, recorder, graph, state)
+        self._guards: tuple[Guard, ...] = (ReferenceGuard(connection),)
         self._actor = f"{user_name()}@{socket.gethostname()}"
 
     def run(self, plan: Plan) -> tuple[RevisionKey, ...]:
@@ -121,8 +128,8 @@ class Executor:
             try:
                 script = load_script(step.revision)
             except (Exception, SystemExit) as error:
-                cause = self._cause(error)
-                if line := _line_in(step.revision.path, error):
+                cause = cause_of(error, self._database)
+                if line := line_in(step.revision.path, error):
                     cause += f" (line {line})"
             else:
                 if callable(getattr(script, "upgrade", None)):
@@ -158,14 +165,15 @@ class Executor:
     ) -> None:
         """Run the first of the *waiting* steps, as many as belong into one transaction."""
         connection, ledger = self._connection, self._ledger
-        done: list[tuple[Step, frozenset[TableName]]] = []
         step, commits, rollbacks = waiting[0], ledger.commits, ledger.rollbacks
+        first = True
         try:
             with self._transaction(context):
-                broken_before = broken_references(connection)
+                for guard in self._guards:
+                    guard.begin()
                 if step is plan.steps[0]:
                     self._begin_run(plan)
-                while waiting and not (done and self._stands_alone(waiting[0])):
+                while waiting and (first or not self._stands_alone(waiting[0])):
                     step, commits = waiting.popleft(), ledger.commits
                     self._tell(Progress("started", step, len(plan.steps)))
                     started = time.monotonic()
@@ -173,37 +181,41 @@ class Executor:
                     self._hooks.notify(
                         "anabranch_before_revision", connection=connection, revision=str(step.key)
                     )
-                    try:
+                    with ExitStack() as surroundings:
+                        surroundings.callback(ledger.reopen)
+                        for guard in self._guards:
+                            surroundings.enter_context(guard.running(step))
                         scripts[step.key].upgrade()
-                    finally:
-                        ledger.reopen()
                     if ledger.rollbacks != rollbacks:
                         ledger.check_rollback()
                     self._hooks.notify(
                         "anabranch_after_revision", connection=connection, revision=str(step.key)
                     )
-                    done.append((step, tracker.touched()))
+                    touched = tracker.touched()
+                    for guard in self._guards:
+                        guard.check(step, touched)
                     duration = time.monotonic() - started
                     self._record(step, duration, tracker.finish(step.key))
                     self._tell(Progress("applied", step, len(plan.steps), duration))
                     ended = (ledger.commits, ledger.rollbacks) != (commits, rollbacks)
                     if ended or self._stands_alone(step):
                         break
-                self._check_references(broken_before, done)
+                    first = False
+                for guard in self._guards:
+                    guard.finish()
                 ledger.write()
         except (Exception, SystemExit, KeyboardInterrupt) as error:
-            if isinstance(error, _BrokenReferencesError):
+            if isinstance(error, GuardError):
                 step = error.step
-            if ledger.committing and _is_failed_commit(error):
+            if ledger.committing and is_failed_commit(error):
                 ledger.undo_commit()
             partial = ledger.commits != commits
             ledger.discard()
             self._tell(Progress("failed", step, len(plan.steps)))
-            if _is_interrupt(error):
-                raise RunInterrupted(
-                    f"{step.key} was interrupted.", state=self._standing(step, partial=partial)
-                ) from error
-            failure = self._failure(step, error, partial=partial)
+            if is_interrupt(error):
+                state = standing(step, self._database, ledger.committed, partial=partial)
+                raise RunInterrupted(f"{step.key} was interrupted.", state=state) from error
+            failure = failure_of(step, error, self._database, ledger.committed, partial=partial)
             self._journal_failure(step, failure)
             raise failure from error
 
@@ -257,7 +269,16 @@ class Executor:
                     "anabranch_after_run", connection=connection, revisions=revisions
                 )
             for owner, seed in self._hooks.seeds():
-                self._sow(owner, seed)
+                sow(
+                    owner,
+                    seed,
+                    database=self._database,
+                    connection=connection,
+                    recorder=self._recorder,
+                    ledger=self._ledger,
+                    run=self.run_id,
+                    actor=self._actor,
+                )
         except (AnabranchError, KeyboardInterrupt) as error:
             done = counted(
                 len(revisions),
@@ -271,30 +292,6 @@ class Executor:
             error.state = done
             error.exit_code = 6
             raise
-
-    def _sow(self, owner: str, seed: Seed) -> None:
-        """Put the rows of *seed* in place, if not done yet in this version or a later one."""
-        connection = self._connection
-        try:
-            with connection.begin():
-                seeded = [
-                    event.detail.rpartition(" ")
-                    for event in self._recorder.events(connection)
-                    if event.event == "seeded" and event.owner == owner
-                ]
-                if any(name == seed.name and int(v) >= seed.version for name, _, v in seeded):
-                    return
-                seed.run(connection)
-                detail = f"{seed.name} {seed.version}"
-                self._ledger.note(
-                    Event("seeded", now(), self.run_id, owner, actor=self._actor, detail=detail)
-                )
-        except (Exception, SystemExit) as error:
-            raise HookError(
-                f"The seed {seed.name!r} of {owner} failed: {self._cause(error)}",
-                owner=owner,
-                remedy=f"Mend or disable the plugin {owner}.",
-            ) from error
 
     def _record(self, step: Step, duration: float, changes: ObjectChanges) -> None:
         key, revision, edges = step.key, step.revision, self._graph.edges
@@ -326,67 +323,6 @@ class Executor:
         )
         self._ledger.note_applied(applied, entry, changes)
 
-    def _check_references(
-        self,
-        before: Broken,
-        done: list[tuple[Step, frozenset[TableName]]],
-    ) -> None:
-        """Refuse to commit foreign keys that this unit broke; those it found broken may stay."""
-        broken = broken_references(self._connection) - before
-        if not broken:
-            return
-        tables = {name for pair in broken for name in pair}
-        suspects = [step for step, touched in done if any(t.name in tables for t in touched)]
-        *others, culprit = suspects or [done[-1][0]]
-        also = ", ".join(str(step.key) for step in others)
-        raise _BrokenReferencesError(
-            f"foreign keys are broken: {in_words(broken)}."
-            + (f" {also} of this run wrote to these tables before." if also else ""),
-            culprit,
-        )
-
-    def _failure(self, step: Step, error: BaseException, *, partial: bool) -> AnabranchError:
-        path = step.revision.path
-        line = _line_in(path, error)
-        # What a script is refused is its own affair, a second connection of its own perhaps.
-        if line is None and isinstance(error, exc.DBAPIError) and self._database.is_locked(error):
-            return self._database.in_use(error, state=self._standing(step, partial=partial))
-        place = f"{path}, line {line}" if line else path
-        remedy = "Mend the revision, then run the same command again."
-        if (owner := step.key.owner) != CORE:
-            remedy += f" Or leave the plugin out: [plugins] disabled = [{owner!r}]."
-        return RevisionError(
-            f"{step.key} failed ({place}): {self._cause(error)}",
-            revision=step.key,
-            path=path,
-            line=line,
-            partial=partial,
-            remedy=remedy,
-            state=self._standing(step, partial=partial),
-        )
-
-    def _cause(self, error: BaseException) -> str:
-        cause = error.orig if isinstance(error, exc.DBAPIError) and error.orig else error
-        text = self._database.scrub(" ".join(str(cause).split()))
-        if isinstance(error, AnabranchError | _BrokenReferencesError | LostWorkError):
-            return text
-        statement = getattr(error, "statement", None)
-        shown = f" [{' '.join(str(statement).split())[:300]}]" if statement else ""
-        return f"{type(cause).__name__}: {text}{self._database.scrub(shown)}"
-
-    def _standing(self, step: Step, *, partial: bool) -> str:
-        if partial:
-            rolled_back = f"{step.key} had committed by itself, so a part of it may have stayed."
-        elif self._database.dialect == "sqlite":
-            rolled_back = "Rolled back."
-        else:
-            rolled_back = f"{step.key} was rolled back."
-        committed = self._ledger.committed
-        if not committed:
-            return f"{rolled_back} Nothing else was changed."
-        kept = counted(len(committed), "revision before it stays", "revisions before it stay")
-        return f"{rolled_back} {kept} applied, the last is {committed[-1]}."
-
     def _journal_failure(self, step: Step, failure: AnabranchError) -> None:
         """Append the failure to the journal, where there is one and it can be reached."""
         connection = self._connection
@@ -408,34 +344,5 @@ class Executor:
                 self._recorder.record_events(connection, [entry])
         except exc.DBAPIError as error:
             # A full disk or a lost server: the failure itself is what must be told.
-            failure.state += f" The journal could not be written: {self._cause(error)}"
-
-
-class _BrokenReferencesError(Exception):
-    def __init__(self, what: str, step: Step) -> None:
-        super().__init__(what)
-        self.step = step
-
-
-def _is_failed_commit(error: BaseException) -> bool:
-    """Tell whether the database refused to commit, because of a deferred constraint perhaps."""
-    return isinstance(error, exc.DBAPIError) and (
-        error.statement is None or is_commit(error.statement)
-    )
-
-
-def _is_interrupt(error: BaseException) -> bool:
-    """Tell whether a signal stopped the run; SQLite says it in its own way."""
-    return isinstance(error, KeyboardInterrupt) or (
-        isinstance(error, exc.OperationalError) and str(error.orig) == "interrupted"
-    )
-
-
-def _line_in(path: str, error: BaseException) -> int | None:
-    """Return the last line of the file *path* that the error passed through."""
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == path
-    ]
-    return lines[-1] if lines else None
+            cause = cause_of(error, self._database)
+            failure.state += f" The journal could not be written: {cause}"

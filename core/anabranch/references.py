@@ -8,8 +8,42 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from anabranch.guards import Guard, GuardError
+from anabranch.objects import TableName
+from anabranch.planning import Step
+
 Broken = Counter[tuple[str, str]]
 """How many rows refer to nothing, by their table and the table they refer to."""
+
+
+class ReferenceGuard(Guard):
+    """Refuses to commit foreign keys that the revisions broke; those found broken may stay."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._before: Broken = Counter()
+        self._done: list[tuple[Step, frozenset[TableName]]] = []
+
+    def begin(self) -> None:
+        self._before = broken_references(self._connection)
+        self._done = []
+
+    def check(self, step: Step, touched: frozenset[TableName]) -> None:
+        self._done.append((step, touched))
+
+    def finish(self) -> None:
+        broken = broken_references(self._connection) - self._before
+        if not broken:
+            return
+        tables = {name for pair in broken for name in pair}
+        suspects = [step for step, touched in self._done if any(t.name in tables for t in touched)]
+        *others, culprit = suspects or [self._done[-1][0]]
+        also = ", ".join(str(step.key) for step in others)
+        raise GuardError(
+            f"foreign keys are broken: {in_words(broken)}."
+            + (f" {also} of this run wrote to these tables before." if also else ""),
+            culprit,
+        )
 
 
 def broken_references(connection: sa.Connection) -> Broken:

@@ -1,0 +1,50 @@
+"""What a revision must not do unnoticed: judged inside its transaction, before the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from anabranch.objects import TableName
+from anabranch.planning import Step
+
+
+class GuardError(Exception):
+    """A revision did what it must not do; its transaction is rolled back.
+
+    :param what: what it did, in words that follow "owner@id failed:".
+    :param step: the revision that did it, which need not be the one that ran last.
+    """
+
+    def __init__(self, what: str, step: Step) -> None:
+        super().__init__(what)
+        self.step = step
+
+
+class Guard:
+    """Watches the revisions of a run; each method does nothing until a guard says otherwise.
+
+    A guard is made for one run and asked in this order: :meth:`begin`, then :meth:`running` and
+    :meth:`check` for each revision that shares the transaction, then :meth:`finish`. Whatever one
+    raises fails a revision: the one that a :class:`GuardError` names, else the one that runs.
+
+    A run may have thousands of revisions in one transaction, so what is done for each of them
+    must not grow with the database; :meth:`begin` and :meth:`finish` may look at all of it.
+    """
+
+    def begin(self) -> None:
+        """Take note of what there is: a transaction has begun, and no revision has run in it."""
+
+    @contextmanager
+    def running(self, step: Step) -> Generator[None, None, None]:  # noqa: ARG002
+        """Surround the statements of *step*, and of nothing else."""
+        yield
+
+    def check(self, step: Step, touched: frozenset[TableName]) -> None:
+        """Judge what *step* did, which is not yet recorded.
+
+        :param touched: the tables that it created, dropped, altered or wrote to.
+        """
+
+    def finish(self) -> None:
+        """Judge what all of them did: the transaction is about to be committed."""
