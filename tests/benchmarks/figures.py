@@ -1,0 +1,107 @@
+"""Samples in processes of their own, taken in turns, and what they say: ratios with spread."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+
+Sample = dict[str, float]
+"""``cpu`` and ``wall`` in seconds, ``memory`` in KiB."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The middle one of some numbers, with the least and the greatest."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> Spread:
+        return cls(statistics.median(numbers), min(numbers), max(numbers))
+
+    def __str__(self) -> str:
+        return f"{short(self.median)} ({short(self.least)}-{short(self.most)})"
+
+
+def ratios(over: Sequence[Sample], under: Sequence[Sample], measure: str) -> Spread:
+    """Divide pair by pair: what slowed the machine down slowed both samples of a pair."""
+    return Spread.of([a[measure] / b[measure] for a, b in zip(over, under, strict=True)])
+
+
+def interleaved(
+    samplers: Mapping[str, Callable[[], Sample]], pairs: int
+) -> dict[str, list[Sample]]:
+    """Take *pairs* samples of each, in turns, the order turned round each time."""
+    found: dict[str, list[Sample]] = {name: [] for name in samplers}
+    for number in range(pairs):
+        names = list(samplers)
+        for name in names if number % 2 == 0 else reversed(names):
+            found[name].append(samplers[name]())
+            print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return found
+
+
+def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
+    """Return the power of the size that the seconds grow with, by least squares of logarithms."""
+    xs, ys = [math.log(size) for size in sizes], [math.log(each) for each in seconds]
+    return statistics.linear_regression(xs, ys).slope
+
+
+def in_process(tool: str, directory: Path, url: str, environment: Mapping[str, str]) -> Sample:
+    """Run ``benchmarks.sample``, which measures the run without the imports."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.sample", tool, str(directory), url],
+        cwd=TESTS,
+        env={**os.environ, **environment},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{tool} failed:\n{done.stderr[-4000:]}")
+    sample: Sample = json.loads(done.stdout.splitlines()[-1])
+    return sample
+
+
+def whole_process(
+    command: Sequence[str | Path], environment: Mapping[str, str], cwd: Path | None = None
+) -> Sample:
+    """Run *command* and measure all of it, the start of Python included."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        list(map(str, command)),
+        cwd=cwd,
+        env=dict(environment),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr
+    err = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stderr.close()
+    if process.returncode:
+        raise RuntimeError(f"{command} failed:\n{err.decode()[-4000:]}")
+    return {
+        "cpu": usage.ru_utime + usage.ru_stime,
+        "wall": time.perf_counter() - started,
+        "memory": usage.ru_maxrss,
+    }
+
+
+def short(number: float) -> str:
+    """Return *number* with three digits at most, if it is below 1000."""
+    return f"{number:.3g}" if number < 100 else f"{number:.0f}"
