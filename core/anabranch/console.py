@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+import sys
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import click
 
-from anabranch.errors import UNTOUCHED, AnabranchError, RunInterrupted
+from anabranch.errors import AnabranchError
 from anabranch.planning import Plan, Step
 from anabranch.problems import Problem
 from anabranch.reading import Status
@@ -19,12 +22,48 @@ SCHEMA_VERSION = 1
 """Grows when a key of the JSON output changes its meaning or goes; new keys do not count."""
 
 
+_COMMAND = re.compile(r"(?<=')\S+(?= (?:init-db|make-migrations|db [a-z]))")
+_STDOUT, _OPTIONS = f"{__name__}.stdout", f"{__name__}.options"
+
+
 def say(text: str = "") -> None:
     click.echo(text)
 
 
 def say_json(content: dict[str, Any]) -> None:
-    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **content}, indent=2))
+    """Print *content* where :func:`only_json` left standard output, or on it."""
+    context = click.get_current_context(silent=True)
+    file = context.meta.get(_STDOUT) if context else None
+    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **content}, indent=2), file=file)
+
+
+@contextmanager
+def only_json() -> Generator[None, None, None]:
+    """Keep standard output for :func:`say_json`: what a plugin prints goes to standard error."""
+    click.get_current_context().meta[_STDOUT] = sys.stdout
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def as_called(text: str) -> str:
+    """Return *text* with the commands in it as the person who reads it calls them.
+
+    A remedy names commands by the application; they may stand elsewhere on its command line, or
+    be reached through ``anabranch --app``.
+    """
+    context = click.get_current_context(silent=True)
+    while context is not None and context.command.name not in ("init-db", "make-migrations", "db"):
+        context = context.parent
+    if context is None:
+        return text
+    prefix = context.command_path.removesuffix(str(context.command.name)).rstrip()
+    prefix += context.meta.get(_OPTIONS, "")
+    return _COMMAND.sub(lambda _match: prefix, text)
+
+
+def call_with(options: str) -> None:
+    """Let :func:`as_called` put *options* between the program and its command."""
+    click.get_current_context().meta[_OPTIONS] = f" {options}"
 
 
 def say_problems(problems: Iterable[Problem]) -> None:
@@ -32,35 +71,33 @@ def say_problems(problems: Iterable[Problem]) -> None:
     for problem in problems:
         click.echo(f"{problem.level.capitalize()} {problem.code}: {problem.text}", err=True)
         if problem.remedy:
-            click.echo(f"  {problem.remedy}", err=True)
+            click.echo(f"  {as_called(problem.remedy)}", err=True)
 
 
 def say_failure(error: AnabranchError) -> None:
     """Write what happened, where the database stands and what to do, to standard error."""
-    click.echo(f"Error {error.code}: {error.what}", err=True)
+    click.echo(f"Error {error.code}: {as_called(error.what)}", err=True)
     click.echo(f"State: {error.state}", err=True)
     if error.remedy:
-        click.echo(f"Next:  {error.remedy}", err=True)
+        click.echo(f"Next:  {as_called(error.remedy)}", err=True)
 
 
-def say_interrupt(error: KeyboardInterrupt) -> None:
+def say_interrupt(error: AnabranchError) -> None:
     """Write what was interrupted and where the database stands, to standard error."""
-    what, state = "", UNTOUCHED
-    if isinstance(error, RunInterrupted):
-        what, state = f": {error.what}", error.state
-    click.echo(f"Interrupted{what}", err=True)
-    click.echo(f"State: {state}", err=True)
-    click.echo("Next:  Run the same command again; it goes on from there.", err=True)
+    click.echo(error.what, err=True)
+    click.echo(f"State: {error.state}", err=True)
+    click.echo(f"Next:  {error.remedy}", err=True)
 
 
 def failure_json(error: AnabranchError) -> dict[str, Any]:
+    """Return what every ``--json`` prints in place of its own object when the command fails."""
     problems: Sequence[Problem] = getattr(error, "problems", ())
     return {
         "error": {
             "code": error.code,
-            "text": error.what,
+            "text": as_called(error.what),
             "state": error.state,
-            "remedy": error.remedy,
+            "remedy": as_called(error.remedy),
         },
         "problems": [problem_json(problem) for problem in problems],
         "exit_code": error.exit_code,
@@ -73,7 +110,7 @@ def problem_json(problem: Problem) -> dict[str, Any]:
         "level": problem.level,
         "owner": problem.owner,
         "text": problem.text,
-        "remedy": problem.remedy,
+        "remedy": as_called(problem.remedy),
         "path": problem.path,
     }
 

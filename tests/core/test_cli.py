@@ -201,6 +201,21 @@ def test_usage_error_as_json(tmp_path: Path) -> None:
         assert answer["exit_code"] == 2
 
 
+def test_json_is_all_that_stands_on_standard_output(workbench: Workbench) -> None:
+    """Also where a plugin's module prints while its header is read, and where we have a bug."""
+    chatty = A1.replace("depends_on = 'c2'", "print('hello')\ndepends_on = ('c' + '2',)")
+    assert chatty != A1
+    workbench.develop(stalls(chatty, A2))
+    result = workbench.run("db", "plan", workbench.deployment, "--json")
+    assert len(json.loads(result.out)["steps"]) == 6
+    assert "hello" in result.err
+    bug = market(options="database_url=lambda directory: 1 / 0")
+    workbench.develop(bug)
+    result = workbench.site.run("db", "plan", workbench.deployment, "--json").expect(1)
+    assert json.loads(result.out)["error"]["text"] == "Unexpected ZeroDivisionError."
+    assert "Traceback" in result.err
+
+
 def test_failure_says_what_happened_where_it_stands_and_what_to_do(workbench: Workbench) -> None:
     """Three lines on standard error, and no traceback."""
     fails = revision_file("a3", down="a2", upgrade="raise RuntimeError('out of paint')")
@@ -346,6 +361,21 @@ def test_host_without_a_command_line_uses_ours(bare: Workbench) -> None:
     assert "The database is up to date." in out
     out = anabranch(site, "make-migrations", "--plugin", "a", app="market.cli:manager").out
     assert "No change" in out
+
+
+def test_hints_name_the_commands_as_they_were_called(bare: Workbench, tmp_path: Path) -> None:
+    """By the host's own command line, or by ours with its option; the environment needs none."""
+    nowhere, app = tmp_path / "nowhere", "market.cli:manager"
+    look = ("db", "status", nowhere)
+    hints = {
+        "market": bare.run(*look, code=2).err,
+        f"python -m anabranch --app {app}": anabranch(bare.site, "--app", app, *look, code=2).err,
+        "python -m anabranch": anabranch(bare.site, *look, app=app, code=2).err,
+    }
+    for called, err in hints.items():
+        assert f"Next:  Create one with '{called} init-db {nowhere}'." in err
+    found = json.loads(anabranch(bare.site, "--app", app, *look, "--json", code=2).out)
+    assert f"'python -m anabranch --app {app} init-db {nowhere}'" in found["error"]["remedy"]
 
 
 def test_manager_is_found_in_the_working_directory(bare: Workbench, tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def _check_start(application: str, owner: Owner, *, initialize: bool) -> None:
         option = "" if owner.name == CORE else f" --plugin {owner.name}"
         raise UsageError(
             f"{owner.name} has no revisions yet.",
-            remedy=f"Write the first: {application} make-migrations{option} --initialize",
+            remedy=f"Write the first: '{application} make-migrations{option} --initialize'.",
         )
 
 
@@ -231,7 +231,7 @@ def _providers(
         option = "" if of == CORE else f" --plugin {of}"
         raise UsageError(
             f"The models refer to {need}, which no revision of {of} creates.",
-            remedy=f"Write that one first: {manager.name} make-migrations{option}",
+            remedy=f"Write that one first: '{manager.name} make-migrations{option}'.",
         )
     # What no revision was seen to create is there at the owner's heads at the latest.
     unknown = [need for need, key in found.items() if key is None]

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from anabranch import console
 from anabranch.cli.looking import history_command, plan_command, plugins_command, status_command
 from anabranch.cli.running import init_db_command
 from anabranch.cli.shared import Manager
@@ -58,7 +60,8 @@ def _named_manager() -> MigrationManager:
     """Import the manager that ``--app`` names, from the working directory too."""
     from anabranch.manager import MigrationManager
 
-    name = click.get_current_context().find_root().params["app"]
+    root = click.get_current_context().find_root()
+    name = root.params["app"]
     if not name:
         raise UsageError(
             "No application is named.", remedy="Say --app MODULE:MANAGER, or set ANABRANCH_APP."
@@ -76,6 +79,8 @@ def _named_manager() -> MigrationManager:
             f"{name!r} is no MigrationManager but {type(found).__name__}.",
             remedy="--app names a module and, after a colon, its MigrationManager.",
         )
+    if root.get_parameter_source("app") is ParameterSource.COMMANDLINE:
+        console.call_with(f"--app {name}")
     return found
 
 

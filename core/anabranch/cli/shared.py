@@ -6,14 +6,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from anabranch import console
-from anabranch.errors import AnabranchError
+from anabranch.errors import AnabranchError, RunInterrupted
 
 if TYPE_CHECKING:
     from anabranch.manager import MigrationManager
@@ -37,8 +37,11 @@ lock_timeout_option = click.option(
 
 @contextmanager
 def told(*, as_json: bool = False) -> Generator[None, None, None]:
-    """End the process with the code of an error, after saying what a person needs to know."""
-    with _signals() as received:
+    """End the process with the code of an error, after saying what a person needs to know.
+
+    :param as_json: print nothing but one JSON object, also at a failure.
+    """
+    with _signals() as received, console.only_json() if as_json else nullcontext():
         try:
             yield
         except AnabranchError as error:
@@ -47,8 +50,25 @@ def told(*, as_json: bool = False) -> Generator[None, None, None]:
             console.say_failure(error)
             sys.exit(error.exit_code)
         except KeyboardInterrupt as error:
-            console.say_interrupt(error)
-            sys.exit(128 + (received[0] if received else signal.SIGINT))
+            stopped = _stopped(error)
+            stopped.exit_code = 128 + (received[0] if received else signal.SIGINT)
+            if as_json:
+                console.say_json(console.failure_json(stopped))
+            console.say_interrupt(stopped)
+            sys.exit(stopped.exit_code)
+        except Exception as error:
+            if as_json:
+                # Not its text, which nobody has freed of secrets.
+                bug = AnabranchError(f"Unexpected {type(error).__name__}.", state="Not known.")
+                console.say_json(console.failure_json(bug))
+            raise
+
+
+def _stopped(error: KeyboardInterrupt) -> AnabranchError:
+    remedy = "Run the same command again; it goes on from there."
+    if isinstance(error, RunInterrupted):
+        return AnabranchError(f"Interrupted: {error.what}", state=error.state, remedy=remedy)
+    return AnabranchError("Interrupted", remedy=remedy)
 
 
 @contextmanager
