@@ -1,4 +1,4 @@
-"""Who created which table, and which column or index on a table, and by which revision.
+"""Who created which table, and which column, index or constraint on it, and by which revision.
 
 Seen by watching the statements of a revision, whatever sent them: operations, raw SQL, a batch
 rebuild with its renamed copy. Statements that hide what they do are followed by a look at the
@@ -8,7 +8,7 @@ database's tables.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -18,7 +18,9 @@ from sqlalchemy import event
 
 from anabranch.revision import RevisionKey
 
-Kind = Literal["table", "column", "index"]
+Kind = Literal["table", "column", "index", "constraint"]
+Shape = Mapping[Kind, frozenset[str]]
+"""The names of what a table has, by kind."""
 
 _NAME = r'(?:"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|[^\s"`\[\].,(;]+)'
 _TABLE = rf"((?:{_NAME}\s*\.\s*)?{_NAME})"
@@ -64,9 +66,10 @@ class TableName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OwnedObject:
-    """A table, or a column or index that a later revision put on a table.
+    """A table, or a column, index or constraint that a later revision put on a table.
 
-    The columns a table is created with are not listed: they came with the table.
+    What a table is created with is not listed: it came with the table. Indexes and constraints are
+    listed only on tables of other owners.
     """
 
     kind: Kind
@@ -94,12 +97,12 @@ class _Seen:
 
     :ivar now: what the tables that it created or renamed were called before it; None if new.
     :ivar gone: the tables of before that it dropped.
-    :ivar shapes: columns and indexes, before it, of the tables of before that it touched.
+    :ivar shapes: what the tables of before that it touched had before it.
     """
 
     now: dict[TableName, TableName | None] = field(default_factory=dict)
     gone: set[TableName] = field(default_factory=set)
-    shapes: dict[TableName, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
+    shapes: dict[TableName, Shape] = field(default_factory=dict)
     written: set[TableName] = field(default_factory=set)
     opaque: bool = False
 
@@ -181,26 +184,21 @@ class ObjectTracker:
         return replace(item, table=table)
 
     def _altered(
-        self,
-        table: TableName,
-        before: tuple[frozenset[str], frozenset[str]],
-        key: RevisionKey,
+        self, table: TableName, before: Shape, key: RevisionKey
     ) -> tuple[list[OwnedObject], list[OwnedObject]]:
         recorded = self._objects.setdefault(table, {})
         owner = recorded.get(("table", table.name))
-        columns, indexes = self._shape(table)
-        kinds: list[tuple[Kind, frozenset[str], frozenset[str]]] = [("column", before[0], columns)]
-        if owner is None or owner.owner != key.owner:
-            kinds.append(("index", before[1], indexes))
-        lost: list[tuple[Kind, str]] = []
-        lost.extend(("column", name) for name in sorted(before[0] - columns))
-        lost.extend(("index", name) for name in sorted(before[1] - indexes))
-        removed = [recorded.pop(item) for item in lost if item in recorded]
-        added = [
-            OwnedObject(kind, table, name, key.owner, key.id)
-            for kind, old, new in kinds
-            for name in sorted(new - old)
-        ]
+        is_own = owner is not None and owner.owner == key.owner
+        removed: list[OwnedObject] = []
+        added: list[OwnedObject] = []
+        for kind, names in self._shape(table).items():
+            lost: list[tuple[Kind, str]] = [(kind, name) for name in sorted(before[kind] - names)]
+            removed += [recorded.pop(item) for item in lost if item in recorded]
+            if kind == "column" or not is_own:
+                added += [
+                    OwnedObject(kind, table, name, key.owner, key.id)
+                    for name in sorted(names - before[kind])
+                ]
         for item in added:
             recorded[item.kind, item.name] = item
         return removed, added
@@ -309,18 +307,31 @@ class ObjectTracker:
         finally:
             self._is_looking = False
 
-    def _shape(self, table: TableName) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the names of the table's columns and of its indexes."""
+    def _shape(self, table: TableName) -> Shape:
         with self._looking():
             inspector = sa.inspect(self._connection)
-            schema = table.schema or None
-            columns = {column["name"] for column in inspector.get_columns(table.name, schema)}
-            indexes = {
-                str(index["name"])
-                for index in inspector.get_indexes(table.name, schema)
-                if not index.get("duplicates_constraint")
+            name, schema = table.name, table.schema or None
+            uniques = inspector.get_unique_constraints(name, schema)
+            keys = inspector.get_foreign_keys(name, schema)
+            checks = inspector.get_check_constraints(name, schema)
+            return {
+                "column": frozenset(each["name"] for each in inspector.get_columns(name, schema)),
+                "index": frozenset(
+                    str(each["name"])
+                    for each in inspector.get_indexes(name, schema)
+                    if not each.get("duplicates_constraint")
+                ),
+                "constraint": frozenset(
+                    [
+                        *(each["name"] or unnamed("uq", each["column_names"]) for each in uniques),
+                        *(
+                            each["name"] or unnamed("fk", each["constrained_columns"])
+                            for each in keys
+                        ),
+                        *(str(each["name"]) for each in checks if each["name"]),
+                    ]
+                ),
             }
-        return frozenset(columns), frozenset(indexes)
 
     def _names(self, text: str) -> list[TableName]:
         return [self._name(part) for part in re.findall(_TABLE, text)]
@@ -355,6 +366,11 @@ class ObjectTracker:
             return name[1:-1].replace('""', '"')
         # PostgreSQL folds what is not quoted; SQLite keeps it as written.
         return name.lower() if self._connection.dialect.name == "postgresql" else name
+
+
+def unnamed(prefix: Literal["fk", "uq"], columns: Iterable[str]) -> str:
+    """Return what a constraint without a name is recorded as: SQLite keeps such ones."""
+    return f"{prefix}({', '.join(columns)})"
 
 
 def _is_temporary(schema: str) -> bool:

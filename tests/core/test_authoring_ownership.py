@@ -145,6 +145,24 @@ Product.__table__.append_constraint(
     assert "uq_by_a" in {each["name"] for each in product["uniques"]}
     assert [each["name"] for each in product["foreign_keys"]] == ["fk_by_a"]
     assert_no_change(workbench, "", "a")
+    workbench.site.uninstall("market-a")
+    assert "No change" in workbench.make("", workbench.deployment).out
+
+
+def test_constraint_on_core_columns_is_dropped_by_whom_it_belongs_to(workbench: Workbench) -> None:
+    models = """
+from market.models import Product
+
+sa.UniqueConstraint(Product.__table__.c.id, Product.__table__.c.sku, name="uq_by_a")
+"""
+    workbench.develop(market(), plugin("a", models=models))
+    workbench.write("a", "--initialize")
+    workbench.init_db()
+    workbench.develop(plugin("a", models=""))
+    assert_no_change(workbench, "")
+    written = workbench.write("a", workbench.deployment)
+    assert "drop_constraint" in written.upgrade
+    assert "uq_by_a" in written.upgrade
 
 
 def test_column_on_a_core_table_is_dropped_by_whom_it_belongs_to(workbench: Workbench) -> None:

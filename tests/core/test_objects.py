@@ -1,4 +1,4 @@
-"""Which owner and revision a table, column or index is recorded for, however it was made."""
+"""Whose a table, column, index or constraint is recorded to be, however it was made."""
 
 from __future__ import annotations
 
@@ -281,6 +281,60 @@ def test_a_dropped_index_is_forgotten(store: Store, body: str) -> None:
     assert ran(store, table("one"), plugin=(index, body)) == CREATED
 
 
+CONSTRAINTS = """
+with op.batch_alter_table("one") as batch:
+    batch.create_unique_constraint("uq_one", ["id"])
+    batch.create_check_constraint("ck_one", sa.column("id") > 0)
+    batch.create_foreign_key("fk_one", "one", ["id"], ["id"])
+"""
+
+
+def test_constraints_on_anothers_table_are_the_adders(store: Store) -> None:
+    """Unique constraints, checks and foreign keys; a rebuild by their table's owner keeps them."""
+    rebuild = (
+        "with op.batch_alter_table('one') as batch:\n"
+        "    batch.alter_column('id', existing_type=sa.Integer, type_=sa.BigInteger)"
+    )
+    owned = {f"constraint one.{name} extra@p1" for name in ("uq_one", "ck_one", "fk_one")}
+    assert ran(store, table("one"), plugin=(CONSTRAINTS, rebuild)) == {*CREATED, *owned}
+
+
+def test_constraints_on_ones_own_table_are_not_recorded(store: Store) -> None:
+    """They go with the table."""
+    assert ran(store, table("one"), CONSTRAINTS) == CREATED
+
+
+def test_a_dropped_constraint_is_forgotten(store: Store) -> None:
+    """The others of its table stay recorded."""
+    drop = """
+with op.batch_alter_table("one") as batch:
+    batch.drop_constraint("uq_one", type_="unique")
+    batch.drop_constraint("ck_one", type_="check")
+"""
+    assert ran(store, table("one"), plugin=(CONSTRAINTS, drop)) == {
+        *CREATED,
+        "constraint one.fk_one extra@p1",
+    }
+
+
+def test_constraints_without_names_are_recorded_by_their_columns(
+    tmp_path: Path, sqlite_database: Database
+) -> None:
+    """SQLite gives them none."""
+    store = Store(tmp_path, sqlite_database)
+    body = sql(
+        "CREATE TABLE new (id INTEGER, x INTEGER REFERENCES one (id), UNIQUE (id, x))",
+        "DROP TABLE one",
+        "ALTER TABLE new RENAME TO one",
+    )
+    assert ran(store, table("one"), plugin=(body,)) == {
+        *CREATED,
+        "column one.x extra@p1",
+        "constraint one.fk(x) extra@p1",
+        "constraint one.uq(id, x) extra@p1",
+    }
+
+
 @pytest.mark.parametrize("name", ["we.ird", "with space", 'quo"te', "order", "Größe", "MiXed"])
 def test_names_that_need_quotes_are_recorded_as_they_are(store: Store, name: str) -> None:
     """Dots, blanks, quotes, keywords, umlauts and capitals."""
@@ -471,4 +525,7 @@ def test_the_index_of_a_unique_constraint_is_not_an_index_of_its_own(
     postgresql_store: Store,
 ) -> None:
     body = "op.create_unique_constraint('uq_one', 'one', ['id'])"
-    assert ran(postgresql_store, table("one"), plugin=(body,)) == CREATED
+    assert ran(postgresql_store, table("one"), plugin=(body,)) == {
+        *CREATED,
+        "constraint one.uq_one extra@p1",
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from alembic.autogenerate import produce_migrations
@@ -14,7 +14,7 @@ from sqlalchemy import exc
 
 from anabranch.authoring.ownership import Models, by_table, table_name
 from anabranch.errors import PendingError, PluginError
-from anabranch.objects import OwnedObject, TableName
+from anabranch.objects import OwnedObject, TableName, unnamed
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,19 @@ class Scope:
         table = table_name(item.table)
         columns = [name] if kind == "column" else [column.name for column in item.columns]
         owners = {self._maker("column", table, str(column)) for column in columns}
-        if kind == "index" and (maker := self._maker("index", table, str(name))) is not None:
+        if kind != "column" and (maker := self._made(kind, table, item)) is not None:
             owners = {maker}
         if table in self.own:
             return owners <= {None, self.owner}
         return owners == {self.owner}
+
+    def _made(self, kind: str, table: TableName, item: Any) -> str | None:
+        """Return who made an index or a constraint, if that was recorded."""
+        if kind == "index":
+            return self._maker("index", table, str(item.name))
+        prefix: Literal["fk", "uq"] = "fk" if kind == "foreign_key_constraint" else "uq"
+        name = item.name or unnamed(prefix, [column.name for column in item.columns])
+        return self._maker("constraint", table, str(name))
 
     def _maker(self, kind: str, table: TableName, name: str) -> str | None:
         return next(
