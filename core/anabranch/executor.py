@@ -6,11 +6,11 @@ import socket
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
@@ -54,14 +54,14 @@ from anabranch.wording import counted
 class Progress:
     """What is reported while a plan runs; *duration* is in seconds and 0 at the start."""
 
-    event: Literal["started", "applied", "failed"]
+    event: Literal["started", "applied", "reverted", "failed"]
     step: Step
     total: int
     duration: float = 0.0
 
 
 class Executor:
-    """Runs plans on one connection that already holds the migration lock.
+    """Runs plans, up or down, on one connection that already holds the migration lock.
 
     On SQLite all revisions share one transaction, on PostgreSQL each has its own; a revision that
     commits by itself, as ``autocommit_block()`` does, always ends the one it is in.
@@ -79,6 +79,7 @@ class Executor:
         hooks: Hooks,
         metadata: sa.MetaData,
         report: Callable[[Progress], None],
+        guards: Sequence[Guard] = (),
     ) -> None:
         self.run_id = uuid.uuid4().hex[:12]
         self._database = database
@@ -91,11 +92,11 @@ class Executor:
         self._metadata = metadata
         self._report = report
         self._ledger = Ledger(connection, recorder, graph, state)
-        self._guards: tuple[Guard, ...] = (ReferenceGuard(connection),)
+        self._guards: tuple[Guard, ...] = (ReferenceGuard(connection), *guards)
         self._actor = f"{user_name()}@{socket.gethostname()}"
 
     def run(self, plan: Plan) -> tuple[RevisionKey, ...]:
-        """Run *plan* and return the revisions that are now applied.
+        """Run *plan* and return the revisions that are now applied, or are so no more.
 
         :raises RevisionError: if one fails. What was committed before stays; the error says so.
         :raises IntegrityError: if a script cannot even be loaded; then nothing was run.
@@ -117,7 +118,8 @@ class Executor:
                 waiting = deque(plan.steps)
                 while waiting:
                     self._run_unit(context, waiting, plan, scripts, metadata, tracker)
-                self._finish(plan)
+                if plan.direction == "upgrade":
+                    self._finish(plan)
         return tuple(self._ledger.committed)
 
     def _load(self, plan: Plan) -> dict[RevisionKey, ModuleType]:
@@ -132,10 +134,10 @@ class Executor:
                 if line := line_in(step.revision.path, error):
                     cause += f" (line {line})"
             else:
-                if callable(getattr(script, "upgrade", None)):
+                if callable(getattr(script, plan.direction, None)):
                     scripts[step.key] = script
                     continue
-                cause = "it has no function upgrade()"
+                cause = f"it has no function {plan.direction}()"
             problems.append(
                 Problem(
                     code="AB118",
@@ -164,7 +166,7 @@ class Executor:
         tracker: ObjectTracker,
     ) -> None:
         """Run the first of the *waiting* steps, as many as belong into one transaction."""
-        connection, ledger = self._connection, self._ledger
+        ledger = self._ledger
         step, commits, rollbacks = waiting[0], ledger.commits, ledger.rollbacks
         first = True
         try:
@@ -178,25 +180,25 @@ class Executor:
                     self._tell(Progress("started", step, len(plan.steps)))
                     started = time.monotonic()
                     use_metadata(context, metadata[step.key.owner])
-                    self._hooks.notify(
-                        "anabranch_before_revision", connection=connection, revision=str(step.key)
-                    )
+                    self._notify(plan, "anabranch_before_revision", revision=str(step.key))
                     with ExitStack() as surroundings:
                         surroundings.callback(ledger.reopen)
                         for guard in self._guards:
                             surroundings.enter_context(guard.running(step))
-                        scripts[step.key].upgrade()
+                        getattr(scripts[step.key], plan.direction)()
                     if ledger.rollbacks != rollbacks:
                         ledger.check_rollback()
-                    self._hooks.notify(
-                        "anabranch_after_revision", connection=connection, revision=str(step.key)
-                    )
+                    self._notify(plan, "anabranch_after_revision", revision=str(step.key))
                     touched = tracker.touched()
                     for guard in self._guards:
                         guard.check(step, touched)
                     duration = time.monotonic() - started
-                    self._record(step, duration, tracker.finish(step.key))
-                    self._tell(Progress("applied", step, len(plan.steps), duration))
+                    if plan.direction == "upgrade":
+                        self._record(step, duration, tracker.finish(step.key))
+                        self._tell(Progress("applied", step, len(plan.steps), duration))
+                    else:
+                        self._record_reverted(step, duration, tracker)
+                        self._tell(Progress("reverted", step, len(plan.steps), duration))
                     ended = (ledger.commits, ledger.rollbacks) != (commits, rollbacks)
                     if ended or self._stands_alone(step):
                         break
@@ -213,11 +215,20 @@ class Executor:
             ledger.discard()
             self._tell(Progress("failed", step, len(plan.steps)))
             if is_interrupt(error):
-                state = standing(step, self._database, ledger.committed, partial=partial)
+                state = standing(
+                    step, self._database, ledger.committed, plan.direction, partial=partial
+                )
                 raise RunInterrupted(f"{step.key} was interrupted.", state=state) from error
-            failure = failure_of(step, error, self._database, ledger.committed, partial=partial)
+            failure = failure_of(
+                step, error, self._database, ledger.committed, plan.direction, partial=partial
+            )
             self._journal_failure(step, failure)
             raise failure from error
+
+    def _notify(self, plan: Plan, hook: str, **arguments: Any) -> None:
+        """Call a hook of plugins; those that there are speak of upgrades."""
+        if plan.direction == "upgrade":
+            self._hooks.notify(hook, connection=self._connection, **arguments)
 
     def _tell(self, progress: Progress) -> None:
         """Report, but let no reader who went away fail a revision."""
@@ -251,14 +262,11 @@ class Executor:
 
     def _begin_run(self, plan: Plan) -> None:
         self._recorder.prepare(self._connection)
-        self._ledger.note(
-            Event("run", now(), self.run_id, actor=self._actor, detail=f"plan {plan.digest}")
-        )
-        self._hooks.notify(
-            "anabranch_before_run",
-            connection=self._connection,
-            revisions=[str(key) for key in plan.keys],
-        )
+        detail = f"plan {plan.digest}"
+        if plan.direction == "downgrade":
+            detail += " downwards"
+        self._ledger.note(Event("run", now(), self.run_id, actor=self._actor, detail=detail))
+        self._notify(plan, "anabranch_before_run", revisions=[str(key) for key in plan.keys])
 
     def _finish(self, plan: Plan) -> None:
         """Let plugins know, and put their seeds in place, each in a transaction of its own."""
@@ -295,33 +303,40 @@ class Executor:
 
     def _record(self, step: Step, duration: float, changes: ObjectChanges) -> None:
         key, revision, edges = step.key, step.revision, self._graph.edges
-        owner = self._discovery.get(key.owner)
-        at = now()
+        entry = self._entry("applied", step, duration)
         applied = AppliedRevision(
             key=key,
             down_revisions=edges.down.get(key, ()),
             depends_on=edges.depends.get(key, ()),
             branch_labels=revision.branch_labels,
             checksum=revision.checksum,
-            distribution=owner.distribution if owner else "",
-            version=owner.version if owner else "",
-            applied_at=at,
+            distribution=entry.distribution,
+            version=entry.version,
+            applied_at=entry.at,
             duration=duration,
             run=self.run_id,
         )
-        entry = Event(
-            "applied",
-            at,
+        self._ledger.note_applied(applied, entry, changes)
+
+    def _record_reverted(self, step: Step, duration: float, tracker: ObjectTracker) -> None:
+        # What a downgrade() puts back belongs to what stays applied.
+        changes = tracker.finish(next(iter(step.down), step.key))
+        self._ledger.note_reverted(step.key, self._entry("reverted", step, duration), changes)
+
+    def _entry(self, name: str, step: Step, duration: float) -> Event:
+        owner = self._discovery.get(step.key.owner)
+        return Event(
+            name,
+            now(),
             self.run_id,
-            owner=key.owner,
-            revision=key.id,
-            distribution=applied.distribution,
-            version=applied.version,
+            owner=step.key.owner,
+            revision=step.key.id,
+            distribution=owner.distribution if owner else "",
+            version=owner.version if owner else "",
             duration=duration,
             actor=self._actor,
-            detail=revision.message,
+            detail=step.revision.message,
         )
-        self._ledger.note_applied(applied, entry, changes)
 
     def _journal_failure(self, step: Step, failure: AnabranchError) -> None:
         """Append the failure to the journal, where there is one and it can be reached."""

@@ -11,7 +11,7 @@ from anabranch.database import Database
 from anabranch.errors import AnabranchError, RevisionError
 from anabranch.guards import GuardError
 from anabranch.ledger import LostWorkError, is_commit
-from anabranch.planning import Step
+from anabranch.planning import Direction, Step
 from anabranch.revision import CORE, RevisionKey
 from anabranch.wording import counted
 
@@ -21,23 +21,24 @@ def failure_of(
     error: BaseException,
     database: Database,
     committed: Sequence[RevisionKey],
+    direction: Direction,
     *,
     partial: bool,
 ) -> AnabranchError:
     """Return the error that tells an operator of *step*, which *error* ended.
 
-    :param committed: the revisions of this run that stay applied.
+    :param committed: the revisions of this run that stay applied, or reverted.
     :param partial: whether a part of *step* may stay too.
     """
     path = step.revision.path
     line = line_in(path, error)
-    state = standing(step, database, committed, partial=partial)
+    state = standing(step, database, committed, direction, partial=partial)
     # What a script is refused is its own affair, a second connection of its own perhaps.
     if line is None and isinstance(error, exc.DBAPIError) and database.is_locked(error):
         return database.in_use(error, state=state)
     place = f"{path}, line {line}" if line else path
     remedy = "Mend the revision, then run the same command again."
-    if (owner := step.key.owner) != CORE:
+    if (owner := step.key.owner) != CORE and direction == "upgrade":
         remedy += f" Or leave the plugin out: [plugins] disabled = [{owner!r}]."
     return RevisionError(
         f"{step.key} failed ({place}): {cause_of(error, database)}",
@@ -62,7 +63,12 @@ def cause_of(error: BaseException, database: Database) -> str:
 
 
 def standing(
-    step: Step, database: Database, committed: Sequence[RevisionKey], *, partial: bool
+    step: Step,
+    database: Database,
+    committed: Sequence[RevisionKey],
+    direction: Direction,
+    *,
+    partial: bool,
 ) -> str:
     """Say where the database stands after *step* did not end well."""
     if partial:
@@ -74,7 +80,8 @@ def standing(
     if not committed:
         return f"{rolled_back} Nothing else was changed."
     kept = counted(len(committed), "revision before it stays", "revisions before it stay")
-    return f"{rolled_back} {kept} applied, the last is {committed[-1]}."
+    now = "applied" if direction == "upgrade" else "reverted"
+    return f"{rolled_back} {kept} {now}, the last is {committed[-1]}."
 
 
 def is_failed_commit(error: BaseException) -> bool:

@@ -65,6 +65,16 @@ class Graph:
         """Return *keys* and what they need by the edges that their files declare."""
         return _closure(keys, self.edges.declared)
 
+    def descendants(
+        self, keys: Iterable[RevisionKey], within: Iterable[RevisionKey]
+    ) -> set[RevisionKey]:
+        """Return *keys* and what of *within* needs any of them, directly or not."""
+        followers: dict[RevisionKey, list[RevisionKey]] = defaultdict(list)
+        for key in within:
+            for parent in self.edges.all(key):
+                followers[parent].append(key)
+        return _closure(keys, lambda key: tuple(followers.get(key, ())))
+
     def reduce(self, keys: Iterable[RevisionKey]) -> tuple[RevisionKey, ...]:
         """Return those of *keys* that no other of them already needs, in canonical order.
 

@@ -37,6 +37,7 @@ class LostWorkError(Exception):
 @dataclass
 class _Waiting:
     applied: list[AppliedRevision] = field(default_factory=list)
+    reverted: list[RevisionKey] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     changes: list[ObjectChanges] = field(default_factory=list)
 
@@ -44,7 +45,7 @@ class _Waiting:
 class Ledger:
     """Keeps the records of one run on one connection in step with its transactions.
 
-    :ivar committed: the revisions whose commit is done, in order.
+    :ivar committed: the revisions whose commit is done, in order, whichever way they ran.
     :ivar commits: how many commits there were, whoever asked for them.
     :ivar rollbacks: how many rollbacks there were.
     :ivar committing: whether nothing was asked of the database since it was asked to commit.
@@ -104,11 +105,21 @@ class Ledger:
         # Not at the end of the transaction: a commit that nobody sees must find it written.
         self.write()
 
+    def note_reverted(self, key: RevisionKey, entry: Event, changes: ObjectChanges) -> None:
+        """Let a revision be applied no more from the next commit on."""
+        self._waiting.reverted.append(key)
+        self._waiting.events.append(entry)
+        self._waiting.changes.append(changes)
+        self._applied.discard(key)
+        self._heads = self._graph.maximal(self._applied & self._graph.installed)
+        self.write()
+
     def write(self) -> None:
         """Write what waits into the transaction that is open."""
         connection, recorder = self._connection, self._recorder
         waiting, self._waiting = self._waiting, _Waiting()
         recorder.record_applied(connection, waiting.applied)
+        recorder.forget(connection, waiting.reverted)
         recorder.record_events(connection, waiting.events)
         for changes in waiting.changes:
             recorder.record_objects(connection, changes)
@@ -118,14 +129,14 @@ class Ledger:
             was, rows = self._shown
             recorder.project(connection, projected, was=was, rows=rows, ids=shown[1])
             self._shown = shown
-        self._written += [row.key for row in waiting.applied]
+        self._written += [*(row.key for row in waiting.applied), *waiting.reverted]
 
     def discard(self) -> None:
         """Forget what is not committed: the transaction it was done in is gone."""
         self._waiting = _Waiting()
         self._written = []
         self._shown = self._shown_committed
-        self._applied = {*self._applied_before, *self.committed}
+        self._applied = {*self._applied_before.symmetric_difference(self.committed)}
         self._heads = set(self._shown[0])
 
     def undo_commit(self) -> None:
@@ -182,13 +193,14 @@ class Ledger:
 
     def _note_rollback(self, _connection: sa.Connection) -> None:
         self.rollbacks += 1
-        lost = [*self._written, *(row.key for row in self._waiting.applied)]
+        waiting = self._waiting
+        lost = [*self._written, *(row.key for row in waiting.applied), *waiting.reverted]
         if lost:
             self._lost = lost
             self._waiting = _Waiting()
             self._written = []
             self._shown = self._shown_committed
-            self._applied -= set(lost)
+            self._applied.symmetric_difference_update(lost)
             self._heads = self._graph.maximal(self._applied & self._graph.installed)
 
     def _note_commit(self, _connection: sa.Connection) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from anabranch.errors import UsageError
 from anabranch.graph import Graph
@@ -15,6 +16,9 @@ from anabranch.revision import Revision, RevisionKey
 from anabranch.wording import did_you_mean
 
 HEADS = "heads"
+
+Direction = Literal["upgrade", "downgrade"]
+"""Which function of the scripts is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +47,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The pending revisions in the order they run; ``applied`` counts those already in place."""
+    """Revisions in the order they run; ``applied`` counts those in place before."""
 
     steps: tuple[Step, ...]
     applied: int
+    direction: Direction = "upgrade"
 
     def __bool__(self) -> bool:
         return bool(self.steps)
