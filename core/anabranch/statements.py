@@ -1,0 +1,232 @@
+"""SQL statements taken apart: tokens, names, and what an ALTER TABLE does, part by part.
+
+No parser: just enough of SQLite's, PostgreSQL's and MariaDB's grammar to tell what a statement
+would take away.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+_TOKEN = re.compile(
+    r"""\s+|--[^\n]*|/\*.*?\*/"""
+    r"""|[xXeE]?'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]"""
+    r"""|\$(\w*)\$.*?\$\1\$|[^\W\d][\w$]*|\d[\w.]*|::|.""",
+    re.DOTALL,
+)
+_SKIPPED = re.compile(r"\s|--|/\*")
+
+Change = Literal["drop", "rename", "not null", "type", "add", "move", "other"]
+
+
+class Token(NamedTuple):
+    """A piece of a statement: its text, where that starts, and in how many parentheses it is."""
+
+    text: str
+    start: int
+    depth: int
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+    @property
+    def word(self) -> str:
+        """The keyword this may be; empty for anything quoted."""
+        return self.text.upper() if self.text[0].isalpha() else ""
+
+    @property
+    def is_name(self) -> bool:
+        return self.text[0] in '"`[_' or self.text[0].isalpha()
+
+    @property
+    def name(self) -> str:
+        """The name this is, without its quotes."""
+        return unquoted(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Alteration:
+    """One action of an ALTER TABLE.
+
+    :ivar column: the column it speaks of; for ``move`` the table's new name.
+    :ivar type: the new type, as written; empty if it stays.
+    :ivar using: what PostgreSQL is to compute the values from; empty if not said.
+    :ivar not_null: whether the column takes no NULL from then on.
+    :ivar default: whether it says a default.
+    """
+
+    change: Change
+    column: str = ""
+    type: str = ""
+    using: str = ""
+    not_null: bool = False
+    default: bool = False
+
+
+def unquoted(text: str) -> str:
+    """Return a name without its quotes."""
+    if text[0] == "[":
+        return text[1:-1]
+    if text[0] in '"`':
+        return text[1:-1].replace(text[0] * 2, text[0])
+    return text
+
+
+def tokens(statement: str) -> tuple[Token, ...]:
+    """Take *statement* apart; blanks and comments are left out."""
+    found: list[Token] = []
+    depth = 0
+    for match in _TOKEN.finditer(statement):
+        text = match[0]
+        if _SKIPPED.match(text):
+            continue
+        depth -= text == ")"
+        found.append(Token(text, match.start(), depth))
+        depth += text == "("
+    return tuple(found)
+
+
+def words(found: Sequence[Token], *expected: str) -> bool:
+    """Tell whether *found* begins with these keywords."""
+    return len(found) >= len(expected) and all(
+        token.word == word for token, word in zip(found, expected, strict=False)
+    )
+
+
+def split(found: Sequence[Token]) -> Iterator[tuple[Token, ...]]:
+    """Yield what stands between the commas of the outermost level."""
+    level = found[0].depth if found else 0
+    part: list[Token] = []
+    for token in found:
+        if token.text == "," and token.depth == level:
+            yield tuple(part)
+            part = []
+        else:
+            part.append(token)
+    if part:
+        yield tuple(part)
+
+
+def read_name(found: Sequence[Token]) -> tuple[str, str, Sequence[Token]]:
+    """Read ``[schema.]name``; return schema, name and what follows."""
+    if len(found) > 2 and found[1].text == ".":
+        return found[0].name, found[2].name, found[3:]
+    return "", found[0].name, found[1:]
+
+
+def dropped_tables(statement: str) -> tuple[tuple[str, str], ...]:
+    """Return schema and name of every table that *statement* drops."""
+    found = tokens(statement)
+    if not words(found, "DROP", "TABLE"):
+        return ()
+    rest = found[4:] if words(found[2:], "IF", "EXISTS") else found[2:]
+    return tuple(read_name(part)[:2] for part in split(rest) if part and part[0].is_name)
+
+
+def altered_table(statement: str) -> tuple[str, str, tuple[Alteration, ...]]:
+    """Return schema and name of the table that *statement* alters, and what it does to it."""
+    found: Sequence[Token] = tokens(statement)
+    if words(found, "ALTER", "IGNORE"):
+        found = (found[0], *found[2:])
+    if not words(found, "ALTER", "TABLE") or len(found) < 3:
+        return "", "", ()
+    rest = _without(_without(found[2:], "IF", "EXISTS"), "ONLY")
+    if not rest or not rest[0].is_name:
+        return "", "", ()
+    schema, name, rest = read_name(rest)
+    if rest and rest[0].text == "*":
+        rest = rest[1:]
+    return schema, name, tuple(_alteration(part, statement) for part in split(rest) if part)
+
+
+def _alteration(part: Sequence[Token], statement: str) -> Alteration:
+    verb, rest = part[0].word, part[1:]
+    if verb == "RENAME" and words(rest, "TO") and len(rest) > 1:
+        return Alteration("move", read_name(rest[1:])[1])
+    if verb not in {"DROP", "ADD", "ALTER", "RENAME", "MODIFY", "CHANGE"} or not rest:
+        return Alteration("other")
+    if rest[0].word in _OTHER_OBJECTS[verb]:
+        return Alteration("other")
+    rest = _without(rest, "COLUMN")
+    rest = _without(_without(rest, "IF", "EXISTS"), "IF", "NOT", "EXISTS")
+    if not rest or not rest[0].is_name:
+        return Alteration("other")
+    column, rest = rest[0].name, rest[1:]
+    if verb == "DROP":
+        return Alteration("drop", column)
+    if verb == "RENAME":
+        return Alteration("rename", column)
+    if verb == "ALTER":
+        return _altered_column(column, rest, statement)
+    if verb == "CHANGE":
+        rest = rest[1:]
+    return Alteration(
+        "add" if verb == "ADD" else "type",
+        column,
+        type=_type(rest, statement),
+        not_null=_has(rest, "NOT", "NULL") or _has(rest, "PRIMARY", "KEY"),
+        default=any(_has(rest, word) for word in _FILLING),
+    )
+
+
+def _altered_column(column: str, rest: Sequence[Token], statement: str) -> Alteration:
+    if words(rest, "SET", "NOT", "NULL"):
+        return Alteration("not null", column, not_null=True)
+    rest = _without(rest, "SET", "DATA")
+    if not words(rest, "TYPE") or len(rest) < 2:
+        return Alteration("other")
+    rest = rest[1:]
+    using = next((i for i, token in enumerate(rest) if token.word == "USING"), len(rest))
+    return Alteration(
+        "type",
+        column,
+        type=_type(rest[:using], statement),
+        using=statement[rest[using + 1].start : rest[-1].end] if using + 1 < len(rest) else "",
+    )
+
+
+# What these verbs may stand before, besides a column.
+_OTHER_OBJECTS = {
+    "DROP": {"CONSTRAINT", "INDEX", "KEY", "PRIMARY", "FOREIGN", "CHECK", "PARTITION"},
+    "ADD": {
+        "CONSTRAINT", "INDEX", "KEY", "PRIMARY", "FOREIGN", "CHECK", "UNIQUE", "FULLTEXT",
+        "SPATIAL", "PARTITION",
+    },
+    "ALTER": {"CONSTRAINT", "INDEX"},
+    "RENAME": {"CONSTRAINT", "INDEX", "KEY", "AS", "TO"},
+    "MODIFY": set[str](),
+    "CHANGE": set[str](),
+}  # fmt: skip
+# What gives the rows that exist a value in a new column.
+_FILLING = ("DEFAULT", "GENERATED", "AS", "AUTO_INCREMENT", "SERIAL", "BIGSERIAL", "SMALLSERIAL")
+_AFTER_TYPE = {
+    "NOT", "NULL", "DEFAULT", "CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "REFERENCES", "COLLATE",
+    "GENERATED", "AS", "AUTO_INCREMENT", "COMMENT", "FIRST", "AFTER", "STORED", "VIRTUAL",
+    "INVISIBLE", "ON", "CHARSET", "ENCODE",
+}  # fmt: skip
+
+
+def _type(rest: Sequence[Token], statement: str) -> str:
+    """Return the type that *rest* begins with, as it is written."""
+    end = 0
+    while end < len(rest) and (rest[end].depth > rest[0].depth or not _ends_type(rest, end)):
+        end += 1
+    return statement[rest[0].start : rest[end - 1].end] if end else ""
+
+
+def _ends_type(rest: Sequence[Token], place: int) -> bool:
+    if words(rest[place:], "CHARACTER", "SET"):
+        return place > 0
+    return rest[place].word in _AFTER_TYPE
+
+
+def _has(found: Sequence[Token], *expected: str) -> bool:
+    return any(words(found[place:], *expected) for place in range(len(found)))
+
+
+def _without(found: Sequence[Token], *optional: str) -> Sequence[Token]:
+    return found[len(optional) :] if words(found, *optional) else found
