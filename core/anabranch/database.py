@@ -23,11 +23,13 @@ from anabranch.errors import (
     UnreachableError,
     UsageError,
 )
+from anabranch.readonly import can_read, reading
 
 SUPPORTED = ("sqlite", "postgresql")
 
 _SECRET_KEYS = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 _AUTHORITY = re.compile(r"^([\w+]+://)([^:/?]+):([^?]*)(@[^?@]*(?:\?.*)?)$", re.DOTALL)
+_URIS = ("pysqlite",)  # drivers that open a file by a URI
 _BUSY_TIMEOUT = 30_000  # ms
 
 
@@ -142,15 +144,34 @@ class Database:
 
     @contextmanager
     def look(self) -> Generator[sa.Connection | None, None, None]:
-        """Connect to read; None where there is no database yet, which looking does not create."""
+        """Connect to read; None where there is no database yet, which looking does not create.
+
+        A connection of our own cannot write, and leaves no trace.
+
+        :raises LockError: if another program began to write to a SQLite file that was read.
+        """
         if self.source is None and self.file is not None and not self.file.exists():
             yield None
             return
-        with self._connect() as connection:
+        with self._reader() as connection:
             try:
                 yield connection
             finally:
                 connection.rollback()
+
+    @contextmanager
+    def _reader(self) -> Generator[sa.Connection, None, None]:
+        if self.source is None and self.dialect == "postgresql":
+            with self._connect() as connection:
+                yield connection.execution_options(postgresql_readonly=True)
+            return
+        if self.source is None and self.file is not None and self.url.get_driver_name() in _URIS:
+            with reading(self.url, self.file) as url, self._connect(url) as connection:
+                if can_read(connection):
+                    yield connection
+                    return
+        with self._connect() as connection:
+            yield connection
 
     @contextmanager
     def migrate(self) -> Generator[sa.Connection, None, None]:
@@ -169,7 +190,7 @@ class Database:
                     yield connection
 
     @contextmanager
-    def _connect(self) -> Generator[sa.Connection, None, None]:
+    def _connect(self, url: sa.URL | None = None) -> Generator[sa.Connection, None, None]:
         if isinstance(self.source, sa.Connection):
             yield self.source
             return
@@ -178,7 +199,7 @@ class Database:
                 yield connection
             return
         try:
-            engine = self._engine()
+            engine = self._engine(url or self.url)
             connection = engine.connect()
         except exc.DBAPIError as error:
             raise self.unreachable(error) from error
@@ -193,7 +214,7 @@ class Database:
         finally:
             engine.dispose()
 
-    def _engine(self) -> sa.Engine:
+    def _engine(self, url: sa.URL) -> sa.Engine:
         if isinstance(self.source, sa.Engine):
             # Its own creator and connect listeners still apply, its begin listeners do not.
             options: dict[str, Any] = {"creator": _lender(self.source)}
@@ -201,9 +222,7 @@ class Database:
             options = {"connect_args": {"application_name": "anabranch"}}
         else:
             options = {}
-        return sa.create_engine(
-            self.url, poolclass=sa.pool.NullPool, hide_parameters=True, **options
-        )
+        return sa.create_engine(url, poolclass=sa.pool.NullPool, hide_parameters=True, **options)
 
     def is_locked(self, error: exc.DBAPIError) -> bool:
         """Tell whether *error* says that another program holds a SQLite database's own lock."""
