@@ -23,9 +23,10 @@ from anabranch.errors import (
     UnreachableError,
     UsageError,
 )
+from anabranch.mysql import ended_with, session_settings
 from anabranch.readonly import can_read, reading
 
-SUPPORTED = ("sqlite", "postgresql")
+SUPPORTED = ("sqlite", "postgresql", "mysql", "mariadb")
 
 _SECRET_KEYS = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 _AUTHORITY = re.compile(r"^([\w+]+://)([^:/?]+):([^?]*)(@[^?@]*(?:\?.*)?)$", re.DOTALL)
@@ -66,6 +67,10 @@ def parse_url(text: str, directory: Path) -> sa.URL:
 def _driver_remedy(error: ImportError) -> str:
     if error.name == "psycopg":
         return "Install it: pip install 'anabranch[postgresql]'."
+    if error.name == "pymysql":
+        return "Install it: pip install 'anabranch[mysql]'."
+    if error.name == "MySQLdb":
+        return "Install it, or take PyMySQL: mysql+pymysql:// and pip install 'anabranch[mysql]'."
     return f"Install it: pip install {error.name}."
 
 
@@ -104,16 +109,19 @@ class Database:
                     remedy="Commit or roll back before you hand it over.",
                 )
             database = cls(target.engine.url, target)
-        if database.dialect not in SUPPORTED:
+        backend = database.url.get_backend_name()
+        if backend not in SUPPORTED:
             raise UsageError(
-                f"anabranch does not migrate {database.dialect} databases.",
+                f"anabranch does not migrate {backend} databases.",
                 remedy=f"Use one of: {', '.join(SUPPORTED)}.",
             )
         return database
 
     @property
     def dialect(self) -> str:
-        return self.url.get_backend_name()
+        """``sqlite``, ``postgresql``, or ``mysql`` for both MariaDB and MySQL."""
+        backend = self.url.get_backend_name()
+        return "mysql" if backend == "mariadb" else backend
 
     @property
     def title(self) -> str:
@@ -179,7 +187,14 @@ class Database:
         if self.source is None and self.file is not None:
             _create_private(self.file)
         with self._connect() as connection:
-            if self.dialect != "sqlite":
+            if self.dialect == "mysql":
+                with (
+                    _transactions(connection),
+                    ended_with(connection, self._second),
+                    session_settings(connection),
+                ):
+                    yield connection
+            elif self.dialect != "sqlite":
                 with _transactions(connection):
                     yield connection
             elif self.source in (connection, connection.engine):
@@ -213,6 +228,12 @@ class Database:
                 yield connection
         finally:
             engine.dispose()
+
+    def _second(self) -> sa.Connection:
+        """Open one more connection, which leaves nothing behind when it is closed."""
+        if isinstance(self.source, sa.Connection):
+            return self.source.engine.connect()
+        return self._engine(self.url).connect()
 
     def _engine(self, url: sa.URL) -> sa.Engine:
         if isinstance(self.source, sa.Engine):
@@ -276,9 +297,8 @@ def _lender(engine: sa.Engine) -> Any:
 @contextmanager
 def _transactions(connection: sa.Connection) -> Generator[None, None, None]:
     """Take a connection out of autocommit mode, in which a failed revision could not roll back."""
-    raw: Any = connection.connection.dbapi_connection
     autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
-    if not autocommit and not raw.autocommit:
+    if not autocommit and not _commits_by_itself(connection):
         yield
         return
     connection.execution_options(isolation_level=connection.default_isolation_level)
@@ -288,6 +308,17 @@ def _transactions(connection: sa.Connection) -> Generator[None, None, None]:
         if not connection.invalidated:
             connection.rollback()
             connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _commits_by_itself(connection: sa.Connection) -> bool:
+    """Tell whether the driver's connection was opened in autocommit mode."""
+    raw: Any = connection.connection.dbapi_connection
+    if connection.dialect.name == "postgresql":
+        return bool(raw.autocommit)
+    # MySQL's drivers disagree on how to ask them.
+    asked = bool(connection.scalar(sa.text("SELECT @@SESSION.autocommit")))
+    connection.rollback()
+    return asked
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """One migrator at a time per database, by locks that die with their holder.
 
 SQLite: a kernel lock on a file beside the database. PostgreSQL: an advisory lock of the session
-that migrates. Neither is ever a row, which a killed process would leave behind.
+that migrates. MariaDB and MySQL: a named lock of that session. None is ever a row, which a killed
+process would leave behind.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sqlalchemy import exc
 
 from anabranch.database import Database
 from anabranch.errors import LockError, UnreachableError
+from anabranch.mysql import NamedLock
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds
 
@@ -39,13 +41,16 @@ def run_lock(
 ) -> Generator[None, None, None]:
     """Hold the migration lock of *database* called *name* while the block runs.
 
-    :param connection: the one that migrates: on PostgreSQL the lock belongs to its session.
+    :param connection: the one that migrates: on a server the lock belongs to its session.
     :param timeout: seconds to wait for another holder.
     :param waiting: told once, when there is another holder, who that is.
     :raises LockError: if it was not obtained in time.
     """
     if database.dialect == "postgresql":
         with _advisory_lock(connection, name, timeout, waiting):
+            yield
+    elif database.dialect == "mysql":
+        with _named_lock(NamedLock(connection, name), timeout, waiting):
             yield
     elif (file := _sqlite_file(connection)) is not None:
         with _file_lock(Path(f"{file}.lock"), timeout, waiting):
@@ -125,6 +130,17 @@ def _advisory_lock(
                 connection.rollback()
                 connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": key})
                 connection.commit()
+
+
+@contextmanager
+def _named_lock(
+    lock: NamedLock, timeout: float, waiting: Callable[[str], None]
+) -> Generator[None, None, None]:
+    _poll(lock.acquire, lock.holder, timeout, waiting)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

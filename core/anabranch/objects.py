@@ -11,6 +11,7 @@ import re
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
@@ -26,7 +27,9 @@ _NAME = r'(?:"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|[^\s"`\[\].,(;]+)'
 _TABLE = rf"((?:{_NAME}\s*\.\s*)?{_NAME})"
 _FLAGS = re.IGNORECASE | re.DOTALL
 _COMMENTS = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)+", _FLAGS)
-_CREATE = re.compile(rf"CREATE\s+(?:UNLOGGED\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_TABLE}", _FLAGS)
+_CREATE = re.compile(
+    rf"CREATE\s+(?:UNLOGGED\s+|OR\s+REPLACE\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_TABLE}", _FLAGS
+)
 _DROP = re.compile(rf"DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?({_TABLE}(?:\s*,\s*{_TABLE})*)", _FLAGS)
 _ALTER = re.compile(
     rf"ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?{_TABLE}\s+"
@@ -45,7 +48,7 @@ _PARTS = re.compile(_NAME)
 _TEMPORARY = re.compile(r"CREATE\s+(?:(?:GLOBAL|LOCAL)\s+)?TEMP(?:ORARY)?\b", _FLAGS)
 # A rolled-back savepoint undoes what was seen; the others hide statements inside themselves.
 _OPAQUE = re.compile(
-    r"CREATE\s+VIRTUAL\b|(?:DO|CALL|EXECUTE|ROLLBACK)\b|SELECT\b.*\bINTO\b"
+    r"CREATE\s+VIRTUAL\b|(?:DO|CALL|EXECUTE|RENAME|ROLLBACK)\b|SELECT\b.*\bINTO\b"
     r"|.*;\s*\S",
     _FLAGS,
 )
@@ -339,7 +342,7 @@ class ObjectTracker:
     def _name(self, text: str) -> TableName:
         """Read the name of a table that should be there, in the spelling it was created with."""
         name = self._new_name(text)
-        if name in self._tables or self._connection.dialect.name != "sqlite":
+        if name in self._tables or self._keeps_case:
             return name
         folded = name.name.lower()
         known = (t for t in self._tables if t.schema == name.schema and t.name.lower() == folded)
@@ -364,8 +367,17 @@ class ObjectTracker:
     def _unquoted(self, name: str) -> str:
         if name[0] in '"`[':
             return name[1:-1].replace('""', '"')
-        # PostgreSQL folds what is not quoted; SQLite keeps it as written.
+        # PostgreSQL folds what is not quoted; the others keep it as written.
         return name.lower() if self._connection.dialect.name == "postgresql" else name
+
+    @cached_property
+    def _keeps_case(self) -> bool:
+        """Whether two names that differ in case only are two tables."""
+        if self._connection.dialect.name not in ("mysql", "mariadb"):
+            return self._connection.dialect.name != "sqlite"
+        with self._looking():
+            folding = self._connection.scalar(sa.text("SELECT @@lower_case_table_names"))
+        return bool(folding == 0)
 
 
 def unnamed(prefix: Literal["fk", "uq"], columns: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -19,6 +20,18 @@ from anabranch.revision import AppliedRevision, RevisionKey
 AMBIGUOUS = "see: db status"
 
 _ID_LENGTH = 32
+# Where TEXT holds 64 KiB only.
+_LONG = sa.Text().with_variant(sa.Text(2**24 - 1), "mysql", "mariadb")
+# Names differ if they differ in case, whatever the database's own collation says of that.
+_OPTIONS: dict[str, Any] = {
+    f"{dialect}_{option}": value
+    for dialect in ("mysql", "mariadb")
+    for option, value in (
+        ("engine", "InnoDB"),
+        ("charset", "utf8mb4"),
+        ("collate", "utf8mb4_bin"),
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,7 @@ class Recorder:
             metadata,
             sa.Column("version_num", sa.String(_ID_LENGTH), nullable=False),
             sa.PrimaryKeyConstraint("version_num", name=f"{version_table}_pkc"),
+            **_OPTIONS,
         )
         self._revisions = sa.Table(
             "anabranch_revision",
@@ -90,6 +104,7 @@ class Recorder:
             sa.Column("duration", sa.Float, nullable=False),
             sa.Column("run", sa.String(32), nullable=False),
             sa.Column("projected", sa.Boolean(create_constraint=False), nullable=False),
+            **_OPTIONS,
         )
         self._journal = sa.Table(
             "anabranch_journal",
@@ -104,17 +119,19 @@ class Recorder:
             sa.Column("version", sa.String(255), nullable=False),
             sa.Column("duration", sa.Float, nullable=False),
             sa.Column("actor", sa.String(255), nullable=False),
-            sa.Column("detail", sa.Text, nullable=False),
+            sa.Column("detail", _LONG, nullable=False),
+            **_OPTIONS,
         )
         self._objects = sa.Table(
             "anabranch_object",
             metadata,
             sa.Column("kind", sa.String(10), primary_key=True),
-            sa.Column("table_schema", sa.String(63), primary_key=True),
+            sa.Column("table_schema", sa.String(64), primary_key=True),
             sa.Column("table_name", sa.String(128), primary_key=True),
             sa.Column("name", sa.String(128), primary_key=True),
             sa.Column("owner", sa.String(100), nullable=False),
             sa.Column("revision", sa.String(_ID_LENGTH), nullable=False),
+            **_OPTIONS,
         )
 
     @property

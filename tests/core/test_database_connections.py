@@ -258,9 +258,9 @@ def test_an_open_transaction_is_refused(store: Store) -> None:
 
 
 def test_other_dialects_are_refused(store: Store) -> None:
-    """They cannot be kept safe the way these two are."""
-    with store.manager() as manager, pytest.raises(UsageError, match="does not migrate mysql"):
-        manager.upgrade(sa.make_url("mysql+pymysql://localhost/x"))
+    """They cannot be kept safe the way these are."""
+    with store.manager() as manager, pytest.raises(UsageError, match="does not migrate oracle"):
+        manager.upgrade(sa.make_url("oracle+oracledb://localhost/x"))
 
 
 def test_an_engine_on_postgresql_can_be_the_target(postgresql_store: Store) -> None:
@@ -293,6 +293,33 @@ def test_a_connection_on_postgresql_can_be_the_target(postgresql_store: Store) -
         )
         assert locks == 0
         assert children(connection) == [10, 20, 30]
+
+
+@pytest.mark.parametrize("dialect", ["mysql", "mariadb"])
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_a_connection_on_mariadb_can_be_the_target(
+    tmp_path: Path, mariadb_database: Database, dialect: str, autocommit: bool
+) -> None:
+    """It stays open, without a transaction and the lock, and with the settings it had."""
+    store = Store(tmp_path, mariadb_database)
+    store.core(revision_file("c1", upgrade=table("one")))
+    url = sa.make_url(store.database.url).set(drivername=f"{dialect}+pymysql")
+    shown = "SELECT @@SESSION.lock_wait_timeout, @@SESSION.autocommit, @@SESSION.wait_timeout"
+    with (
+        engine_of(url.render_as_string(hide_password=False)) as engine,
+        engine.connect() as connection,
+    ):
+        if autocommit:
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.exec_driver_sql("SET SESSION lock_wait_timeout = 77, SESSION wait_timeout = 78")
+        connection.rollback()
+        assert run(store, connection) == ["core@c1"]
+        assert not connection.in_transaction()
+        assert tuple(connection.exec_driver_sql(shown).one()) == (77, int(autocommit), 78)
+        connection.rollback()
+        assert run(store, connection) == []
+        assert run(store, engine) == []
+    assert set(store.schema) == {"one"}
 
 
 def test_two_threads_migrate_two_databases_at_once(tmp_path: Path) -> None:

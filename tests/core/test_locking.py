@@ -15,14 +15,15 @@ from anabranch.database import Database as Target
 from anabranch.errors import LockError, UnreachableError
 from anabranch.locking import run_lock, user_name
 from support.databases import Database
+from support.mariadb import Server
 
 #: Takes the lock of the database under test, in a session of its own.
 Take = Callable[..., AbstractContextManager[None]]
 
 
 @pytest.fixture
-def target(database: Database) -> Target:
-    return Target.of(sa.make_url(database.url))
+def target(every_database: Database) -> Target:
+    return Target.of(sa.make_url(every_database.url))
 
 
 @pytest.fixture
@@ -54,6 +55,9 @@ def test_a_second_holder_is_refused_and_told_of_the_first(take: Take, target: Ta
     if target.dialect == "sqlite":
         assert f"process {os.getpid()} on {os.uname().nodename}" in raised.value.what
         assert f"(user {user_name()})" in raised.value.what
+    elif target.dialect == "mysql":
+        assert "server session" in raised.value.what
+        assert "(user root, localhost, idle for 0 s)" in raised.value.what
     else:
         assert "server process" in raised.value.what
         assert "user postgres" in raised.value.what
@@ -97,7 +101,7 @@ def test_a_free_lock_is_taken_without_a_word(take: Take) -> None:
 
 
 def test_two_names_are_two_locks_on_one_server(take: Take, target: Target) -> None:
-    """Two applications in one PostgreSQL database do not wait for one another."""
+    """Two applications in one database do not wait for one another."""
     if target.dialect == "sqlite":
         with take(name="a"), pytest.raises(LockError), take(name="b"):
             pytest.fail("one file, one lock")
@@ -167,7 +171,7 @@ def test_a_lock_file_that_cannot_be_written_is_unreachable(tmp_path: Path) -> No
         pytest.fail("no lock")
 
 
-def test_the_lock_of_a_lost_session_is_gone(target: Target, database: Database) -> None:
+def test_the_lock_of_a_lost_session_is_gone(target: Target, every_database: Database) -> None:
     """The end of the block does not mind that the server ended the session."""
     with (
         target.migrate() as connection,
@@ -175,12 +179,32 @@ def test_the_lock_of_a_lost_session_is_gone(target: Target, database: Database) 
     ):
         if target.dialect == "sqlite":
             connection.invalidate()
+        elif target.dialect == "mysql":
+            session = connection.scalar(sa.text("SELECT CONNECTION_ID()"))
+            every_database.execute(f"KILL {session}")
         else:
             pid = connection.scalar(sa.text("SELECT pg_backend_pid()"))
             connection.commit()
-            database.execute(f"SELECT pg_terminate_backend({pid})")
+            every_database.execute(f"SELECT pg_terminate_backend({pid})")
     with (
         target.migrate() as connection,
         run_lock(target, connection, name="lock", timeout=5, waiting=lambda _: None),
     ):
         assert connection.scalar(sa.text("SELECT 1")) == 1
+
+
+def test_two_databases_of_one_mariadb_server_have_two_locks(mariadb_server: Server) -> None:
+    """The server's locks know no databases,; their names must."""
+    databases = [mariadb_server.create() for _ in range(2)]
+    try:
+        first, second = (Target.of(sa.make_url(database.url)) for database in databases)
+        with (
+            first.migrate() as one,
+            second.migrate() as two,
+            run_lock(first, one, name="lock", timeout=0, waiting=lambda _: None),
+            run_lock(second, two, name="lock", timeout=0, waiting=lambda _: None),
+        ):
+            pass
+    finally:
+        for database in databases:
+            mariadb_server.drop(database)

@@ -1,0 +1,130 @@
+"""What a session of MariaDB or MySQL needs to migrate: its settings, its lock, its end."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+# An ALTER that waits for a long reader holds up every other reader of the table; the servers' own
+# limit is a day, or a year.
+LOCK_WAIT = 5  # seconds
+_IDLE = 28_800  # seconds that a script may work without asking the database
+_END = 5.0  # seconds that a killed session has to go
+
+_SETTINGS = {
+    "lock_wait_timeout": LOCK_WAIT,
+    "innodb_lock_wait_timeout": LOCK_WAIT,
+    "wait_timeout": _IDLE,
+}
+
+
+@contextmanager
+def session_settings(connection: sa.Connection) -> Generator[None, None, None]:
+    """Set how long the session waits, and set it back after the block."""
+    names = ", ".join(f"@@SESSION.{name}" for name in _SETTINGS)
+    before = connection.exec_driver_sql(f"SELECT {names}").one()
+    connection.exec_driver_sql(_assignments(_SETTINGS))
+    connection.rollback()
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            with suppress(exc.DBAPIError):  # a session that was lost has no settings
+                connection.rollback()
+                connection.exec_driver_sql(_assignments(dict(zip(_SETTINGS, before, strict=True))))
+                connection.rollback()
+
+
+def _assignments(values: dict[str, int]) -> str:
+    return "SET " + ", ".join(f"SESSION {name} = {value}" for name, value in values.items())
+
+
+@contextmanager
+def ended_with(
+    connection: sa.Connection, connect: Callable[[], sa.Connection]
+) -> Generator[None, None, None]:
+    """End the session of *connection* on the server too, if the block loses the connection.
+
+    A signal takes the client out of its statement; the server would go on with it to the end, and
+    keep its locks.
+
+    :param connect: opens a second connection, to say so.
+    """
+    session = connection.scalar(sa.text("SELECT CONNECTION_ID()"))
+    connection.rollback()
+    try:
+        yield
+    except BaseException:
+        if connection.invalidated:
+            with suppress(Exception):  # what happened is what must be told
+                _end(int(session), connect)
+        raise
+
+
+def _end(session: int, connect: Callable[[], sa.Connection]) -> None:
+    alive = sa.text("SELECT count(*) FROM information_schema.processlist WHERE id = :session")
+    with connect() as other:
+        if other.scalar(alive, {"session": session}):
+            other.exec_driver_sql(f"KILL {session}")
+        deadline = time.monotonic() + _END
+        while other.scalar(alive, {"session": session}) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+class NamedLock:
+    """A lock of the server that belongs to the session of *connection*.
+
+    :param name: what is locked in the connection's database.
+    """
+
+    def __init__(self, connection: sa.Connection, name: str) -> None:
+        self._connection = connection
+        database = connection.scalar(sa.text("SELECT DATABASE()"))
+        connection.rollback()
+        # The server's locks know no databases, and their names have 64 characters at most.
+        digest = hashlib.sha256(f"{database}\0{name}".encode()).hexdigest()
+        self._name = {"name": f"anabranch:{digest[:48]}"}
+
+    def acquire(self) -> bool:
+        """Take the lock if it is free."""
+        got = self._connection.scalar(sa.text("SELECT GET_LOCK(:name, 0)"), self._name)
+        self._connection.rollback()
+        return bool(got)
+
+    def is_owned(self) -> bool:
+        """Tell whether the session holds the lock still."""
+        held = sa.text("SELECT IS_USED_LOCK(:name) = CONNECTION_ID()")
+        return bool(self._connection.scalar(held, self._name))
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        if not self._connection.invalidated:
+            with suppress(exc.DBAPIError):  # a session that was lost has let go of its lock
+                self._connection.rollback()
+                self._connection.execute(sa.text("SELECT RELEASE_LOCK(:name)"), self._name)
+                self._connection.rollback()
+
+    def holder(self) -> str:
+        """Name the session that holds the lock, as far as this user may see it."""
+        row = self._connection.execute(
+            sa.text(
+                "SELECT id, user, host, command, time, info FROM information_schema.processlist "
+                "WHERE id = IS_USED_LOCK(:name)"
+            ),
+            self._name,
+        ).first()
+        self._connection.rollback()
+        if row is None:
+            return "another session"
+        session, user, host, command, seconds, statement = row
+        told = f"server session {session} (user {user}, {host}, "
+        # What stands between quotes is somebody's data, or a secret.
+        shown = " ".join(str(statement or "").partition("'")[0].split())[:60]
+        if command == "Sleep" or not shown:
+            return f"{told}idle for {seconds} s)"
+        return f"{told}running {shown} for {seconds} s)"
