@@ -173,6 +173,11 @@ class Database:
             with self._connect() as connection:
                 yield connection.execution_options(postgresql_readonly=True)
             return
+        if self.source is None and self.dialect == "mysql":
+            with self._connect() as connection:
+                connection.exec_driver_sql("SET SESSION TRANSACTION READ ONLY")
+                yield connection
+            return
         if self.source is None and self.file is not None and self.url.get_driver_name() in _URIS:
             with reading(self.url, self.file) as url, self._connect(url) as connection:
                 if can_read(connection):
