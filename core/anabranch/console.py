@@ -30,6 +30,11 @@ def say(text: str = "") -> None:
     click.echo(text)
 
 
+def say_note(text: str) -> None:
+    """Write what an operator should know while a run goes on, to standard error."""
+    click.echo(f"Note: {text}", err=True)
+
+
 def say_json(content: dict[str, Any]) -> None:
     """Print *content* where :func:`only_json` left standard output, or on it."""
     context = click.get_current_context(silent=True)

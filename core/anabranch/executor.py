@@ -5,10 +5,9 @@ from __future__ import annotations
 import socket
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Literal
 
@@ -21,51 +20,71 @@ from anabranch.discovery import Discovery
 from anabranch.environment import script_environment, use_metadata
 from anabranch.errors import (
     AnabranchError,
-    IntegrityError,
     LockError,
     RunInterrupted,
 )
 from anabranch.failures import (
+    Outcome,
     cause_of,
     failure_of,
     is_failed_commit,
     is_interrupt,
-    line_in,
     standing,
 )
 from anabranch.graph import Graph
 from anabranch.guards import Guard, GuardError
 from anabranch.hooks import Hooks
 from anabranch.ledger import Ledger
+from anabranch.loading import load_scripts
 from anabranch.locking import user_name
 from anabranch.models import owner_metadata
 from anabranch.objects import ObjectChanges, ObjectTracker
 from anabranch.planning import Plan, Step
-from anabranch.problems import Problem
 from anabranch.recorder import Event, Recorder, State, now
 from anabranch.references import ReferenceGuard
 from anabranch.revision import AppliedRevision, RevisionKey
-from anabranch.scripts import load_script
 from anabranch.seeding import sow
+from anabranch.transactions import Mode, Unit, units_of
 from anabranch.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is reported while a plan runs; *duration* is in seconds and 0 at the start."""
+    """What is reported of one revision while a plan runs.
 
-    event: Literal["started", "applied", "reverted", "failed"]
+    :ivar event: ``ran`` says that its statements are done and that it shares its transaction with
+        others; ``applied`` and ``reverted``, that it is committed.
+    :ivar total: how many revisions the plan has.
+    :ivar duration: seconds; 0 where nothing ran to the end.
+    :ivar shared: whether its transaction is that of other revisions too.
+    :ivar note: what an operator should know of it, for ``noted``.
+    """
+
+    event: Literal["started", "ran", "applied", "reverted", "failed", "noted"]
     step: Step
     total: int
     duration: float = 0.0
+    shared: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all units of a run need."""
+
+    context: MigrationContext
+    plan: Plan
+    scripts: Mapping[RevisionKey, ModuleType]
+    metadata: Mapping[str, sa.MetaData]
+    tracker: ObjectTracker
+
+    @property
+    def total(self) -> int:
+        return len(self.plan.steps)
 
 
 class Executor:
-    """Runs plans, up or down, on one connection that already holds the migration lock.
-
-    On SQLite all revisions share one transaction, on PostgreSQL each has its own; a revision that
-    commits by itself, as ``autocommit_block()`` does, always ends the one it is in.
-    """
+    """Runs plans, up or down, on one connection that already holds the migration lock."""
 
     def __init__(
         self,
@@ -95,18 +114,20 @@ class Executor:
         self._guards: tuple[Guard, ...] = (ReferenceGuard(connection), *guards)
         self._actor = f"{user_name()}@{socket.gethostname()}"
 
-    def run(self, plan: Plan) -> tuple[RevisionKey, ...]:
+    def run(self, plan: Plan, mode: Mode = "auto") -> tuple[RevisionKey, ...]:
         """Run *plan* and return the revisions that are now applied, or are so no more.
 
+        :param mode: which of them share a transaction.
         :raises RevisionError: if one fails. What was committed before stays; the error says so.
         :raises IntegrityError: if a script cannot even be loaded; then nothing was run.
         """
+        units = units_of(plan.steps, mode, self._database.dialect)
         with script_environment(
             self._connection,
             version_table=self._recorder.version_table.name,
             schema=self._recorder.schema,
         ) as context:
-            scripts = self._load(plan)
+            scripts = load_scripts(plan, self._database)
             metadata = self._load_metadata(plan)
             tracker = ObjectTracker(
                 self._connection,
@@ -114,95 +135,51 @@ class Executor:
                 self._recorder.table_names,
             )
             self._connection.rollback()
+            run = _Run(context, plan, scripts, metadata, tracker)
             with tracker.watching(), self._ledger.recording():
-                waiting = deque(plan.steps)
-                while waiting:
-                    self._run_unit(context, waiting, plan, scripts, metadata, tracker)
+                self._tell_of_boundaries(units, run)
+                for unit in units:
+                    left = unit
+                    while left.steps:
+                        left = left.after(self._run_unit(left, run))
                 if plan.direction == "upgrade":
                     self._finish(plan)
         return tuple(self._ledger.committed)
-
-    def _load(self, plan: Plan) -> dict[RevisionKey, ModuleType]:
-        """Import every script, so that a damaged one is found before the first runs."""
-        scripts: dict[RevisionKey, ModuleType] = {}
-        problems: list[Problem] = []
-        for step in plan.steps:
-            try:
-                script = load_script(step.revision)
-            except (Exception, SystemExit) as error:
-                cause = cause_of(error, self._database)
-                if line := line_in(step.revision.path, error):
-                    cause += f" (line {line})"
-            else:
-                if callable(getattr(script, plan.direction, None)):
-                    scripts[step.key] = script
-                    continue
-                cause = f"it has no function {plan.direction}()"
-            problems.append(
-                Problem(
-                    code="AB118",
-                    owner=step.key.owner,
-                    text=f"{step.key} ({step.revision.path}) cannot be loaded: {cause}.",
-                    remedy=f"Mend or reinstall {step.key.owner}, or disable it.",
-                    path=step.revision.path,
-                )
-            )
-        if problems:
-            raise IntegrityError(problems)
-        return scripts
 
     def _load_metadata(self, plan: Plan) -> dict[str, sa.MetaData]:
         names = dict.fromkeys(step.key.owner for step in plan.steps)
         owners = {owner.name: owner for owner in self._discovery.owners}
         return {name: owner_metadata(owners[name], self._metadata) for name in names}
 
-    def _run_unit(
-        self,
-        context: MigrationContext,
-        waiting: deque[Step],
-        plan: Plan,
-        scripts: dict[RevisionKey, ModuleType],
-        metadata: dict[str, sa.MetaData],
-        tracker: ObjectTracker,
-    ) -> None:
-        """Run the first of the *waiting* steps, as many as belong into one transaction."""
+    def _tell_of_boundaries(self, units: Sequence[Unit], run: _Run) -> None:
+        """Say which revisions keep a run from being one transaction, where it was to be one."""
+        if len(units) > 1 and any(unit.shared for unit in units):
+            alone = [unit.steps[0] for unit in units if not unit.shared]
+            keys = ", ".join(str(step.key) for step in alone)
+            note = f"This run has {len(units)} transactions, not one: {keys} cannot share one."
+            self._tell(Progress("noted", alone[0], run.total, note=note))
+
+    def _run_unit(self, unit: Unit, run: _Run) -> int:
+        """Run *unit* and return how many of its steps that were.
+
+        A script that ends the transaction by itself ends the unit with it.
+        """
         ledger = self._ledger
-        step, commits, rollbacks = waiting[0], ledger.commits, ledger.rollbacks
-        first = True
+        done: list[Progress] = []
+        step, commits, rollbacks = unit.steps[0], ledger.commits, ledger.rollbacks
         try:
-            with self._transaction(context):
+            with self._transaction(run.context):
                 for guard in self._guards:
                     guard.begin()
-                if step is plan.steps[0]:
-                    self._begin_run(plan)
-                while waiting and (first or not self._stands_alone(waiting[0])):
-                    step, commits = waiting.popleft(), ledger.commits
-                    self._tell(Progress("started", step, len(plan.steps)))
-                    started = time.monotonic()
-                    use_metadata(context, metadata[step.key.owner])
-                    self._notify(plan, "anabranch_before_revision", revision=str(step.key))
-                    with ExitStack() as surroundings:
-                        surroundings.callback(ledger.reopen)
-                        for guard in self._guards:
-                            surroundings.enter_context(guard.running(step))
-                        getattr(scripts[step.key], plan.direction)()
-                    if ledger.rollbacks != rollbacks:
-                        ledger.check_rollback()
-                    self._notify(plan, "anabranch_after_revision", revision=str(step.key))
-                    touched = tracker.touched()
-                    for guard in self._guards:
-                        guard.check(step, touched)
-                    duration = time.monotonic() - started
-                    if plan.direction == "upgrade":
-                        self._record(step, duration, tracker.finish(step.key))
-                        self._tell(Progress("applied", step, len(plan.steps), duration))
-                    else:
-                        self._record_reverted(step, duration, tracker)
-                        self._tell(Progress("reverted", step, len(plan.steps), duration))
-                    ended = (ledger.commits, ledger.rollbacks) != (commits, rollbacks)
-                    if ended or self._stands_alone(step):
+                if step is run.plan.steps[0]:
+                    self._begin_run(run.plan)
+                for step in unit.steps:
+                    commits = ledger.commits
+                    done.append(replace(self._run_step(step, run, rollbacks), shared=unit.shared))
+                    if unit.shared:
+                        self._tell(replace(done[-1], event="ran"))
+                    if (ledger.commits, ledger.rollbacks) != (commits, rollbacks):
                         break
-                    first = False
                 for guard in self._guards:
                     guard.finish()
                 ledger.write()
@@ -213,17 +190,53 @@ class Executor:
                 ledger.undo_commit()
             partial = ledger.commits != commits
             ledger.discard()
-            self._tell(Progress("failed", step, len(plan.steps)))
-            if is_interrupt(error):
-                state = standing(
-                    step, self._database, ledger.committed, plan.direction, partial=partial
-                )
-                raise RunInterrupted(f"{step.key} was interrupted.", state=state) from error
-            failure = failure_of(
-                step, error, self._database, ledger.committed, plan.direction, partial=partial
+            kept = [progress for progress in done if progress.step.key in ledger.committed]
+            for progress in kept:
+                self._tell(progress)
+            self._tell(Progress("failed", step, run.total))
+            outcome = Outcome(
+                direction=run.plan.direction,
+                partial=partial,
+                undone=len({item.step.key for item in done} - {step.key}) - len(kept),
+                committed=tuple(ledger.committed),
             )
+            if is_interrupt(error):
+                state = standing(step, outcome)
+                raise RunInterrupted(f"{step.key} was interrupted.", state=state) from error
+            failure = failure_of(step, error, self._database, outcome)
             self._journal_failure(step, failure)
             raise failure from error
+        for progress in done:
+            self._tell(progress)
+        return len(done)
+
+    def _run_step(self, step: Step, run: _Run, rollbacks: int) -> Progress:
+        """Run one revision, with all that is asked and noted before and after it."""
+        ledger, plan = self._ledger, run.plan
+        self._tell(Progress("started", step, run.total))
+        started = time.monotonic()
+        use_metadata(run.context, run.metadata[step.key.owner])
+        self._notify(plan, "anabranch_before_revision", revision=str(step.key))
+        script = run.scripts[step.key]
+        with ExitStack() as surroundings:
+            surroundings.callback(ledger.reopen)
+            for guard in self._guards:
+                surroundings.enter_context(guard.running(step))
+            if getattr(script, "transactional", True) is False:
+                surroundings.enter_context(run.context.autocommit_block())
+            getattr(script, plan.direction)()
+        if ledger.rollbacks != rollbacks:
+            ledger.check_rollback()
+        self._notify(plan, "anabranch_after_revision", revision=str(step.key))
+        touched = run.tracker.touched()
+        for guard in self._guards:
+            guard.check(step, touched)
+        duration = time.monotonic() - started
+        if plan.direction == "upgrade":
+            self._record(step, duration, run.tracker.finish(step.key))
+            return Progress("applied", step, run.total, duration)
+        self._record_reverted(step, duration, run.tracker)
+        return Progress("reverted", step, run.total, duration)
 
     def _notify(self, plan: Plan, hook: str, **arguments: Any) -> None:
         """Call a hook of plugins; those that there are speak of upgrades."""
@@ -234,10 +247,6 @@ class Executor:
         """Report, but let no reader who went away fail a revision."""
         with suppress(Exception):
             self._report(progress)
-
-    def _stands_alone(self, step: Step) -> bool:
-        """Tell whether *step* has a transaction of its own."""
-        return self._database.dialect != "sqlite" or step.revision.autocommit
 
     @contextmanager
     def _transaction(self, context: MigrationContext) -> Generator[None, None, None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import exc
 
@@ -16,36 +16,44 @@ from anabranch.revision import CORE, RevisionKey
 from anabranch.wording import counted
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a unit that did not end well.
+
+    :ivar partial: whether a part of the revision that failed may have stayed.
+    :ivar undone: how many others had run in its transaction, and were rolled back with it.
+    :ivar committed: the revisions of this run that stay applied, or reverted, in order.
+    """
+
+    direction: Direction
+    partial: bool
+    undone: int
+    committed: tuple[RevisionKey, ...]
+
+
 def failure_of(
     step: Step,
     error: BaseException,
     database: Database,
-    committed: Sequence[RevisionKey],
-    direction: Direction,
-    *,
-    partial: bool,
+    outcome: Outcome,
 ) -> AnabranchError:
-    """Return the error that tells an operator of *step*, which *error* ended.
-
-    :param committed: the revisions of this run that stay applied, or reverted.
-    :param partial: whether a part of *step* may stay too.
-    """
+    """Return the error that tells an operator of *step*, which *error* ended."""
     path = step.revision.path
     line = line_in(path, error)
-    state = standing(step, database, committed, direction, partial=partial)
+    state = standing(step, outcome)
     # What a script is refused is its own affair, a second connection of its own perhaps.
     if line is None and isinstance(error, exc.DBAPIError) and database.is_locked(error):
         return database.in_use(error, state=state)
     place = f"{path}, line {line}" if line else path
     remedy = "Mend the revision, then run the same command again."
-    if (owner := step.key.owner) != CORE and direction == "upgrade":
+    if (owner := step.key.owner) != CORE and outcome.direction == "upgrade":
         remedy += f" Or leave the plugin out: [plugins] disabled = [{owner!r}]."
     return RevisionError(
         f"{step.key} failed ({place}): {cause_of(error, database)}",
         revision=step.key,
         path=path,
         line=line,
-        partial=partial,
+        partial=outcome.partial,
         remedy=remedy,
         state=state,
     )
@@ -62,26 +70,21 @@ def cause_of(error: BaseException, database: Database) -> str:
     return f"{type(cause).__name__}: {text}{database.scrub(shown)}"
 
 
-def standing(
-    step: Step,
-    database: Database,
-    committed: Sequence[RevisionKey],
-    direction: Direction,
-    *,
-    partial: bool,
-) -> str:
+def standing(step: Step, outcome: Outcome) -> str:
     """Say where the database stands after *step* did not end well."""
-    if partial:
-        rolled_back = f"{step.key} had committed by itself, so a part of it may have stayed."
-    elif database.dialect == "sqlite":
-        rolled_back = "Rolled back."
+    committed = outcome.committed
+    if outcome.partial:
+        said = f"{step.key} had committed by itself, so a part of it may have stayed."
+    elif outcome.undone:
+        others = counted(outcome.undone, "revision that had run", "revisions that had run")
+        said = f"Rolled back: {step.key}, and with it {others} in the same transaction."
     else:
-        rolled_back = f"{step.key} was rolled back."
+        said = f"{step.key} was rolled back."
     if not committed:
-        return f"{rolled_back} Nothing else was changed."
+        return f"{said} Nothing else was changed."
     kept = counted(len(committed), "revision before it stays", "revisions before it stay")
-    now = "applied" if direction == "upgrade" else "reverted"
-    return f"{rolled_back} {kept} {now}, the last is {committed[-1]}."
+    now = "applied" if outcome.direction == "upgrade" else "reverted"
+    return f"{said} {kept} {now}, the last is {committed[-1]}."
 
 
 def is_failed_commit(error: BaseException) -> bool:

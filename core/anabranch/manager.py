@@ -19,6 +19,7 @@ from anabranch.hooks import Hooks
 from anabranch.planning import HEADS, Plan
 from anabranch.reading import Reading, Status, read_installation
 from anabranch.recorder import Event, Recorder
+from anabranch.transactions import Mode
 from anabranch.upgrading import Upgrade, UpgradeOptions, run_upgrade
 from anabranch.wording import counted
 from anabranch_plugins_api import MigrationSource
@@ -96,6 +97,7 @@ class MigrationManager:
         *,
         lock_timeout: float | None = None,
         digest: str | None = None,
+        transaction: Mode = "auto",
         report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
         waiting: Callable[[str], None] = unheard,
     ) -> Upgrade:
@@ -107,6 +109,8 @@ class MigrationManager:
         :param lock_timeout: seconds to wait for another migrator; by default the deployment's
             ``lock_timeout``, or 300.
         :param digest: run only the plan that has this digest.
+        :param transaction: ``run`` for one transaction, ``revision`` for one each, or ``auto``:
+            one on SQLite, one each elsewhere. A revision that cannot share one never does.
         :param report: told of each revision as it starts and ends.
         :param waiting: told who holds the lock, if somebody does.
         :raises IntegrityError: if a fault stops the run before it starts.
@@ -114,7 +118,12 @@ class MigrationManager:
         :raises LockError: if the lock is not obtained in time.
         """
         options = UpgradeOptions(
-            to=to, lock_timeout=lock_timeout, digest=digest, report=report, waiting=waiting
+            to=to,
+            lock_timeout=lock_timeout,
+            digest=digest,
+            transaction=transaction,
+            report=report,
+            waiting=waiting,
         )
         return run_upgrade(self.open(target), self.metadata, self._plugins, options)
 

@@ -37,7 +37,9 @@ _REVISION = re.compile(
     r"^[ \t(]*(?:from\b.*\bimport\b.*|[^#\n]*[;,][ \t]*)?\brevision\b", re.MULTILINE
 )
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
-_AUTOCOMMIT = re.compile(r"\bautocommit_block\b")
+_AUTOCOMMIT = re.compile(
+    r"\bautocommit_block\b|^transactional\b[^=\n]*=[ \t]*False\b", re.MULTILINE
+)
 
 
 class _ComputedError(Exception):

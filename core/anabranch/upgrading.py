@@ -17,6 +17,7 @@ from anabranch.planning import HEADS, Plan
 from anabranch.problems import Problem
 from anabranch.reading import Reading
 from anabranch.revision import RevisionKey
+from anabranch.transactions import Mode
 
 if TYPE_CHECKING:
     from anabranch.executor import Progress
@@ -39,6 +40,7 @@ class UpgradeOptions:
     to: str | Sequence[str] = HEADS
     lock_timeout: float | None = None
     digest: str | None = None
+    transaction: Mode = "auto"
     report: Callable[[Progress], None]
     waiting: Callable[[str], None]
 
@@ -109,4 +111,4 @@ def _run(
         metadata=core_metadata(metadata),
         report=options.report,
     )
-    return executor.run(plan)
+    return executor.run(plan, options.transaction)

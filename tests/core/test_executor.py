@@ -702,7 +702,10 @@ def test_a_reference_to_columns_that_are_not_unique_does_not_stop_a_run(
 
 
 def test_progress_is_reported_step_by_step(store: Store) -> None:
-    """Each revision is announced, then reported with its duration; a failed one too."""
+    """Each revision is announced, then reported with its duration; a failed one too.
+
+    It is applied when that is committed: on SQLite the first two ran, and are rolled back.
+    """
     store.core(
         revision_file("c1", upgrade=table("one")),
         revision_file("c2", down="c1", upgrade="import time; time.sleep(0.05)"),
@@ -711,9 +714,10 @@ def test_progress_is_reported_step_by_step(store: Store) -> None:
     seen: list[Progress] = []
     with pytest.raises(RevisionError):
         store.upgrade(report=seen.append)
+    done = "ran" if store.database.backend == "sqlite" else "applied"
     assert [(progress.event, progress.step.key.id, progress.total) for progress in seen] == [
-        *(("started", "c1", 3), ("applied", "c1", 3)),
-        *(("started", "c2", 3), ("applied", "c2", 3)),
+        *(("started", "c1", 3), (done, "c1", 3)),
+        *(("started", "c2", 3), (done, "c2", 3)),
         *(("started", "c3", 3), ("failed", "c3", 3)),
     ]
     assert seen[3].duration >= 0.05

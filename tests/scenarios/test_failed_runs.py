@@ -76,7 +76,10 @@ def test_failure_in_the_middle_is_rolled_back_named_and_resumed(
     assert "Traceback" not in failed.out + failed.err
     if store.database.backend == "sqlite":
         assert store.database.dump() in ("", "BEGIN TRANSACTION;\nCOMMIT;")
-        assert "Rolled back. Nothing else was changed." in failed.err
+        assert (
+            "Rolled back: reviews@r1, and with it 3 revisions that had run in the same "
+            "transaction. Nothing else was changed." in failed.err
+        )
     else:
         assert set(store.schema) == {"customer", "invoice", "product"}
         assert store.applied == set(BEFORE)

@@ -63,7 +63,10 @@ def test_a_signal_stops_the_statement_and_rolls_back(
     assert "Interrupted: core@c2 was interrupted." in err
     assert "Traceback" not in err
     if store.database.backend == "sqlite":
-        assert "State: Rolled back. Nothing else was changed." in err
+        assert (
+            "State: Rolled back: core@c2, and with it 1 revision that had run in the same "
+            "transaction. Nothing else was changed." in err
+        )
         assert store.schema == {}
     else:
         assert "core@c2 was rolled back. 1 revision before it stays applied" in err

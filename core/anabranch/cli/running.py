@@ -15,6 +15,7 @@ from anabranch.cli.shared import (
     say_waiting,
     told,
 )
+from anabranch.transactions import MODES, Mode
 from anabranch.wording import counted
 
 if TYPE_CHECKING:
@@ -26,7 +27,23 @@ def init_db_command(manager: Manager) -> click.Command:
     @directory
     @lock_timeout_option
     @click.option("--digest", help="Run only the plan that has this digest ('db plan' shows it).")
-    def init_db(deployment_dir: Path, lock_timeout: float | None, digest: str | None) -> None:
+    @click.option(
+        "--transaction",
+        type=click.Choice(MODES),
+        default="auto",
+        show_default=True,
+        help="One transaction for the run or for each revision; auto suits the database.",
+    )
+    @click.option(
+        "--atomic", is_flag=True, help="The run is one transaction, as with --transaction run."
+    )
+    def init_db(
+        deployment_dir: Path,
+        lock_timeout: float | None,
+        digest: str | None,
+        transaction: Mode,
+        atomic: bool,
+    ) -> None:
         """Create or upgrade the database of DEPLOYMENT_DIR.
 
         Runs every pending revision of the core and its plugins, in one order, and does nothing if
@@ -41,6 +58,7 @@ def init_db_command(manager: Manager) -> click.Command:
                 deployment_dir,
                 lock_timeout=lock_timeout,
                 digest=digest,
+                transaction="run" if atomic else transaction,
                 report=_report,
                 waiting=say_waiting,
             )
@@ -58,8 +76,12 @@ def init_db_command(manager: Manager) -> click.Command:
 
 
 def _report(progress: Progress) -> None:
-    line = console.step_line(progress.step, progress.total, width=10)
-    if progress.event == "applied":
-        console.say(f"{line.ljust(80, '.')} ok  {progress.duration:.2f} s")
+    line = console.step_line(progress.step, progress.total, width=10).ljust(80, ".")
+    if progress.event == "ran":
+        console.say(f"{line} ran {progress.duration:.2f} s")
+    elif progress.event == "applied" and not progress.shared:
+        console.say(f"{line} ok  {progress.duration:.2f} s")
     elif progress.event == "failed":
-        console.say(f"{line.ljust(80, '.')} FAILED")
+        console.say(f"{line} FAILED")
+    elif progress.event == "noted":
+        console.say_note(progress.note)
