@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from support.databases import Database
 from support.distributions import Distribution
 from support.workbench import CORE_MODELS, Workbench, market, plugin, table
 
@@ -446,3 +447,32 @@ def test_core_models_may_be_several_modules_classes_and_tables(workbench: Workbe
         )
     )
     assert workbench.write("").touches == {"one", "two", "three"}
+
+
+def test_schema_that_models_write_out_is_the_one_that_needs_no_name(
+    tmp_path: Path, postgresql_database: Database
+) -> None:
+    """``public`` and none are one table, for whom it belongs to and for whom refers to it."""
+    workbench = Workbench(tmp_path, postgresql_database)
+    public = '__table_args__ = {"schema": "public"}'
+    link = 'stall_id: Mapped[int] = mapped_column(sa.ForeignKey("public.stall.id"))'
+    core = table("gate", public)
+    workbench.develop(
+        market(CORE_MODELS + core),
+        plugin("a", models=table("stall", public)),
+        plugin("b", models="import market_a.db_models\n" + table("booth", public, link)),
+    )
+    workbench.init_db()
+    assert workbench.write("", workbench.deployment).touches == {"gate"}
+    workbench.init_db()
+    stall = workbench.write("a", "--initialize", workbench.deployment)
+    assert stall.touches == {"stall"}
+    workbench.init_db()
+    assert workbench.write("b", "--initialize", workbench.deployment).depends_on == stall.id
+    workbench.init_db()
+    for name in ("", "a", "b"):
+        assert "No change" in workbench.make(name, workbench.deployment).out
+    workbench.develop(plugin("b", models=table("counter", public)))
+    written = workbench.write("b", workbench.deployment)
+    assert written.touches == {"counter", "booth"}
+    assert "drop_table('booth')" in written.upgrade

@@ -61,6 +61,7 @@ def write_revision(
     with _database(manager, target, owner) as (connection, reading):
         graph = reading.graph
         recorded = manager.recorder.objects(connection)
+        models.default_schema = connection.dialect.default_schema_name or ""
         scope = Scope.of(owner.name, models, recorded)
         upgrade, context = compare(connection, scope)
         if upgrade.is_empty():
@@ -71,7 +72,7 @@ def write_revision(
                 f"{owner.name} has several heads: {', '.join(key.id for key in heads)}.",
                 remedy="Merge them first: a revision with all of them as its down_revision.",
             )
-        wanted = dependencies.foreign_needs(dependencies.needs(upgrade), owner.name, models)
+        wanted = dependencies.foreign_needs(dependencies.needs(upgrade, models), owner.name, models)
         needed = _providers(manager, connection, reading, wanted, recorded)
         depends_on = dependencies.minimal(needed, heads, graph)
         key = RevisionKey(owner.name, _new_id(reading))

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import ops
 from sqlalchemy import exc
 
-from anabranch.authoring.ownership import Models, by_table, table_name
+from anabranch.authoring.ownership import Models
 from anabranch.errors import PendingError, PluginError
 from anabranch.objects import OwnedObject, TableName, unnamed
 
@@ -35,7 +35,7 @@ class Scope:
     def of(cls, owner: str, models: Models, recorded: Iterable[OwnedObject]) -> Scope:
         recorded = tuple(recorded)
         makers = {item.table: item.owner for item in recorded if item.kind == "table"}
-        tables = by_table(models)
+        tables = models.by_name()
         defined = {name: models.owner_of_table(table) for name, table in tables.items()}
         own = {name for name, of in defined.items() if of == owner}
         own |= {name for name, of in makers.items() if of == owner and name not in defined}
@@ -56,7 +56,7 @@ class Scope:
         if kind == "schema":
             return (name or "") in {table.schema for table in self.own | self.shared}
         if kind == "table":
-            table = TableName(parents.get("schema_name") or "", name or "")
+            table = self.models.name_of(parents.get("schema_name"), name or "")
             return table in self.own or table in self.shared
         return True
 
@@ -65,13 +65,13 @@ class Scope:
     ) -> bool:
         """Filter what is compared: on any table only what is this owner's."""
         if kind == "table":
-            table = table_name(item)
+            table = self.models.name_of(item.schema, item.name)
             return table in self.own or (table in self.shared and (not reflected))
         if not reflected:
             return self.models.owner_of(item) == self.owner
         if counterpart is not None:
             return True
-        table = table_name(item.table)
+        table = self.models.name_of(item.table.schema, item.table.name)
         columns = [name] if kind == "column" else [column.name for column in item.columns]
         owners = {self._maker("column", table, str(column)) for column in columns}
         if kind != "column" and (maker := self._made(kind, table, item)) is not None:
@@ -108,8 +108,8 @@ def compare(connection: sa.Connection, scope: Scope) -> tuple[ops.UpgradeOps, Mi
     _require_shared(connection, scope)
     metadata = {
         id(table.metadata): table.metadata
-        for table in scope.models.tables()
-        if table_name(table) in scope.own | scope.shared
+        for name, table in scope.models.by_name().items()
+        if name in scope.own | scope.shared
     }
     context = MigrationContext.configure(
         connection,
@@ -132,6 +132,7 @@ def compare(connection: sa.Connection, scope: Scope) -> tuple[ops.UpgradeOps, Mi
         ) from error
     assert script.upgrade_ops is not None
     _leave_out_others(script.upgrade_ops, scope)
+    _leave_out_same_keys(script.upgrade_ops, scope.models)
     return script.upgrade_ops, context
 
 
@@ -141,7 +142,7 @@ def _items(table: sa.Table) -> list[Any]:
 
 def _require_shared(connection: sa.Connection, scope: Scope) -> None:
     inspector = sa.inspect(connection)
-    defined = by_table(scope.models)
+    defined = scope.models.by_name()
     for table in sorted(scope.shared & set(defined)):
         if not inspector.has_table(table.name, table.schema or None):
             owner = scope.models.owner_of_table(defined[table])
@@ -155,14 +156,54 @@ def _require_shared(connection: sa.Connection, scope: Scope) -> None:
 
 def _leave_out_others(upgrade: ops.UpgradeOps, scope: Scope) -> None:
     """Take other owners' columns out of the tables that are created: Alembic takes all of them."""
-    tables = by_table(scope.models)
+    tables = scope.models.by_name()
     for operation in upgrade.ops:
         if isinstance(operation, ops.CreateTableOp):
-            table = tables[TableName(operation.schema or "", operation.table_name)]
+            table = tables[scope.models.name_of(operation.schema, operation.table_name)]
             foreign = {c.name for c in table.columns if scope.models.owner_of(c) != scope.owner}
             operation.columns = [
                 item for item in operation.columns if not foreign & _column_names(item)
             ]
+
+
+def _leave_out_same_keys(upgrade: ops.UpgradeOps, models: Models) -> None:
+    """Take out foreign keys that only differ in whether they write out the default schema."""
+    for operation in list(upgrade.ops):
+        if not isinstance(operation, ops.ModifyTableOps):
+            continue
+        dropped = {
+            _key(part.to_constraint(), models): part
+            for part in operation.ops
+            if isinstance(part, ops.DropConstraintOp) and part.constraint_type == "foreignkey"
+        }
+        for part in list(operation.ops):
+            if isinstance(part, ops.CreateForeignKeyOp):
+                same = dropped.get(_key(part.to_constraint(), models))
+                if same is not None:
+                    operation.ops.remove(same)
+                    operation.ops.remove(part)
+        if not operation.ops:
+            upgrade.ops.remove(operation)
+
+
+def _key(constraint: Any, models: Models) -> tuple[object, ...]:
+    """Return what makes two foreign keys of one table the same, but for their schemas' names."""
+    target = constraint.elements[0].target_fullname.split(".")
+    schema = target[-3] if len(target) > 2 else None
+    options = (
+        constraint.ondelete,
+        constraint.onupdate,
+        constraint.deferrable,
+        constraint.initially,
+    )
+    return (
+        models.name_of(schema, target[-2]),
+        *(
+            (element.parent.name, element.target_fullname.rpartition(".")[2])
+            for element in constraint.elements
+        ),
+        *(str(option or "").upper().replace("NO ACTION", "") for option in options),
+    )
 
 
 def _column_names(item: Any) -> set[str]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic.operations import ops
 from sqlalchemy.sql import visitors
 
-from anabranch.authoring.ownership import Models, by_table, table_name
+from anabranch.authoring.ownership import Models
 from anabranch.graph import Graph
 from anabranch.objects import OwnedObject, TableName
 from anabranch.revision import RevisionKey
@@ -25,35 +25,35 @@ class Need(NamedTuple):
         return ".".join(part for part in (*self.table, self.column) if part)
 
 
-def needs(upgrade: ops.UpgradeOps) -> frozenset[Need]:
+def needs(upgrade: ops.UpgradeOps, models: Models) -> frozenset[Need]:
     """Return the tables and columns that *upgrade* refers to and does not itself create."""
     created = {
-        TableName(operation.schema or "", operation.table_name)
+        models.name_of(operation.schema, operation.table_name)
         for operation in upgrade.ops
         if isinstance(operation, ops.CreateTableOp)
     }
-    found = {need for operation in upgrade.ops for need in _needs(operation)}
+    found = {need for operation in upgrade.ops for need in _needs(operation, models)}
     return frozenset(need for need in found if need.table not in created)
 
 
-def _needs(operation: Any) -> Iterator[Need]:
+def _needs(operation: Any, models: Models) -> Iterator[Need]:
     if isinstance(operation, ops.CreateTableOp):
         for item in operation.columns:
             if isinstance(item, sa.ForeignKeyConstraint):
-                yield from _referred(item.elements)
+                yield from _referred(item.elements, models)
     elif isinstance(operation, ops.ModifyTableOps):
         for part in operation.ops:
-            yield from _needs(part)
+            yield from _needs(part, models)
     elif isinstance(operation, ops.AddColumnOp):
-        yield Need(TableName(operation.schema or "", operation.table_name))
-        yield from _referred(operation.column.foreign_keys)
+        yield Need(models.name_of(operation.schema, operation.table_name))
+        yield from _referred(operation.column.foreign_keys, models)
     elif isinstance(operation, ops.CreateForeignKeyOp):
-        source = TableName(operation.kw.get("source_schema") or "", operation.source_table)
+        source = models.name_of(operation.kw.get("source_schema"), operation.source_table)
         yield from (Need(source, name) for name in operation.local_cols)
-        target = TableName(operation.kw.get("referent_schema") or "", operation.referent_table)
+        target = models.name_of(operation.kw.get("referent_schema"), operation.referent_table)
         yield from (Need(target, name) for name in operation.remote_cols)
     elif isinstance(operation, (ops.CreateIndexOp, ops.CreateUniqueConstraintOp)):
-        table = TableName(operation.schema or "", operation.table_name)
+        table = models.name_of(operation.schema, operation.table_name)
         yield Need(table)
         for column in operation.columns:
             yield from (Need(table, name) for name in _names(column))
@@ -67,14 +67,15 @@ def _names(item: Any) -> Iterator[str]:
         yield from (part.name for part in visitors.iterate(item) if isinstance(part, sa.Column))
 
 
-def _referred(foreign_keys: Iterable[sa.ForeignKey]) -> Iterator[Need]:
+def _referred(foreign_keys: Iterable[sa.ForeignKey], models: Models) -> Iterator[Need]:
     for foreign_key in foreign_keys:
-        yield Need(table_name(foreign_key.column.table), foreign_key.column.name)
+        table = foreign_key.column.table
+        yield Need(models.name_of(table.schema, table.name), foreign_key.column.name)
 
 
 def foreign_needs(wanted: Iterable[Need], owner: str, models: Models) -> dict[Need, str]:
     """Return those of *wanted* that are another owner's, and whose."""
-    tables = by_table(models)
+    tables = models.by_name()
     found: dict[Need, str] = {}
     for need in wanted:
         table = tables.get(need.table)

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.operations import ops
 
-from anabranch.authoring.ownership import Models, table_name
+from anabranch.authoring.ownership import Models
 from anabranch.objects import TableName
 
 
@@ -27,13 +27,13 @@ class Enums:
 
     @classmethod
     def of(cls, upgrade: ops.UpgradeOps, models: Models) -> Enums:
-        new = list(_new_columns(upgrade.ops))
+        new = list(_new_columns(upgrade.ops, models))
         names = {(table, column.name) for table, column, _ in new}
         elsewhere = _types(
             column
-            for table in models.tables()
+            for name, table in models.by_name().items()
             for column in table.columns
-            if (table_name(table), column.name) not in names
+            if (name, column.name) not in names
         )
         types = _types(column for _, column, _ in new)
         added = _types(column for _, column, alone in new if alone)
@@ -63,16 +63,18 @@ class Enums:
         return f"sa.{type_!r}.with_variant({existing}, 'postgresql')"
 
 
-def _new_columns(operations: Iterable[Any]) -> Iterator[tuple[TableName, sa.Column[Any], bool]]:
+def _new_columns(
+    operations: Iterable[Any], models: Models
+) -> Iterator[tuple[TableName, sa.Column[Any], bool]]:
     """Yield the columns that *operations* create, with their tables, and if they come alone."""
     for operation in operations:
         if isinstance(operation, ops.ModifyTableOps):
-            yield from _new_columns(operation.ops)
+            yield from _new_columns(operation.ops, models)
         elif isinstance(operation, ops.AddColumnOp):
-            table = TableName(operation.schema or "", operation.table_name)
+            table = models.name_of(operation.schema, operation.table_name)
             yield table, operation.column, True
         elif isinstance(operation, ops.CreateTableOp):
-            table = TableName(operation.schema or "", operation.table_name)
+            table = models.name_of(operation.schema, operation.table_name)
             for item in operation.columns:
                 if isinstance(item, sa.Column):
                     yield table, item, False

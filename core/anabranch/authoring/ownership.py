@@ -60,6 +60,8 @@ def _modules(owner: Owner) -> list[str]:
 class Models:
     """The loaded models of an application, and whose everything in them is.
 
+    :ivar default_schema: what the database to compare with calls the schema that needs no name;
+        models may write it out.
     :ivar failures: what went wrong in loading the models of owners other than the wanted one.
     """
 
@@ -70,6 +72,7 @@ class Models:
         self._class_owners: dict[sa.Table, str] = {}
         self._holders: dict[sa.Table, set[str]] = {}
         self._names: frozenset[str] = frozenset()
+        self.default_schema = ""
         self.metadata: dict[str, sa.MetaData] = {}
         self.failures: list[PluginError] = []
 
@@ -99,6 +102,14 @@ class Models:
         """Yield every table of every owner once."""
         for metadata in {id(metadata): metadata for metadata in self.metadata.values()}.values():
             yield from metadata.tables.values()
+
+    def by_name(self) -> Mapping[TableName, sa.Table]:
+        """Return every table by the name it is recorded under."""
+        return {self.name_of(table.schema, table.name): table for table in self.tables()}
+
+    def name_of(self, schema: str | None, name: str) -> TableName:
+        """Return the name that a table is recorded under."""
+        return TableName("" if schema in (None, self.default_schema) else schema, name)
 
     def owner_of_table(self, table: sa.Table) -> str:
         """Return the owner of *table*.
@@ -195,14 +206,3 @@ class Models:
         owner = self._packages.owner_of(value.__module__)
         if owner is not None:
             self._class_owners[table] = owner
-
-
-def table_name(table: sa.Table, default_schema: str | None = None) -> TableName:
-    """Return the name of *table* as it is recorded."""
-    schema = table.schema or ""
-    return TableName("" if schema == default_schema else schema, table.name)
-
-
-def by_table(models: Models) -> Mapping[TableName, sa.Table]:
-    """Return the tables of all owners by name."""
-    return {table_name(table): table for table in models.tables()}
