@@ -180,6 +180,7 @@ class MigrationManager:
         plugin: str | None = None,
         initialize: bool = False,
         message: str = "",
+        report: Callable[[str], None] = lambda note: None,  # noqa: ARG005
     ) -> NewRevision | None:
         """Write the next revision of *plugin*, or of the core, from what its models say.
 
@@ -187,10 +188,13 @@ class MigrationManager:
         from the plan. Returns None, and writes nothing, where the models say nothing new.
 
         :param initialize: write the plugin's first revision, and its folders where missing.
+        :param report: told, a sentence each, what was left out and what is to be done by hand.
         """
         from anabranch.authoring import write_revision
 
-        return write_revision(self, target, plugin=plugin, initialize=initialize, message=message)
+        return write_revision(
+            self, target, plugin=plugin, initialize=initialize, message=message, report=report
+        )
 
     # -- what a host developer does
 

@@ -8,6 +8,7 @@ import pytest
 
 from support.databases import Database
 from support.distributions import Distribution
+from support.trees import revision_file
 from support.workbench import CORE_MODELS, Workbench, market, plugin, table
 
 LINK = """
@@ -476,3 +477,32 @@ def test_schema_that_models_write_out_is_the_one_that_needs_no_name(
     written = workbench.write("b", workbench.deployment)
     assert written.touches == {"counter", "booth"}
     assert "drop_table('booth')" in written.upgrade
+
+
+@pytest.mark.parametrize("stranger", ["uninstalled", "broken"])
+def test_what_nobody_is_recorded_to_have_made_is_left_alone_beside_strangers(
+    tmp_path: Path, stranger: str
+) -> None:
+    """In a database that stock Alembic built, a column without a model may be anybody's.
+
+    With every owner's models there, it can only be the table owner's, and is dropped.
+    """
+    workbench = Workbench(tmp_path)
+    columns = "sa.Column('points', sa.Integer)"
+    add = f"op.add_column('customer', {columns})"
+    revision = revision_file("a1", upgrade=add)
+    workbench.develop(market(), plugin("a", models=POINTS, revisions=[revision], migrations=True))
+    workbench.init_db()
+    workbench.database.execute("DROP TABLE anabranch_revision", "DROP TABLE anabranch_object")
+    workbench.init_db()
+    assert workbench.database.rows("anabranch_object") == []
+    if stranger == "uninstalled":
+        workbench.site.uninstall("market-a")
+    else:
+        workbench.develop(plugin("a", models="import nothing_of_that_name"))
+    result = workbench.make("", workbench.deployment)
+    assert "Left alone, since it may be of a" in result.out
+    assert "column points of customer" in result.out
+    assert "No change" in result.out
+    workbench.develop(plugin("a", models=table("stall"), revisions=[revision], migrations=True))
+    assert "drop_column('points')" in workbench.write("", workbench.deployment).upgrade

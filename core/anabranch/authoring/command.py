@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,7 @@ def write_revision(
     plugin: str | None,
     initialize: bool,
     message: str,
+    report: Callable[[str], None],
 ) -> NewRevision | None:
     """Do what :meth:`MigrationManager.revision` says."""
     discovery = manager.discover()
@@ -62,8 +63,14 @@ def write_revision(
         graph = reading.graph
         recorded = manager.recorder.objects(connection)
         models.default_schema = connection.dialect.default_schema_name or ""
-        scope = Scope.of(owner.name, models, recorded)
+        scope = Scope.of(owner.name, models, recorded, _strangers(discovery, reading, models))
         upgrade, context = compare(connection, scope)
+        if scope.withheld:
+            report(
+                f"Left alone, since it may be of {', '.join(sorted(scope.strangers))}, and nothing "
+                f"records who made it: {', '.join(sorted(scope.withheld))}. "
+                "Drop by hand what is yours."
+            )
         if upgrade.is_empty():
             return None
         heads = graph.heads(owner.name)
@@ -205,6 +212,13 @@ def _require_sound(reading: Reading, owner: Owner) -> None:
     errors = [problem for problem in errors if problem.code != "AB119"]
     if errors:
         raise IntegrityError(errors)
+
+
+def _strangers(discovery: Discovery, reading: Reading, models: Models) -> set[str]:
+    """Return the owners that may have something in the database, and whose models are not here."""
+    installed = {owner.name for owner in discovery.owners}
+    gone = {key.owner for key in reading.applied} - installed
+    return gone | {failure.owner for failure in models.failures}
 
 
 def _providers(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -23,6 +23,8 @@ class Scope:
 
     :ivar own: its tables, those its models define and those it made before.
     :ivar shared: tables of others that carry columns, indexes or constraints of it.
+    :ivar strangers: owners whose models cannot be seen, and who may have made what is not recorded.
+    :ivar withheld: what is left alone for that reason.
     """
 
     owner: str
@@ -30,9 +32,17 @@ class Scope:
     own: frozenset[TableName]
     shared: frozenset[TableName]
     recorded: tuple[OwnedObject, ...]
+    strangers: frozenset[str] = frozenset()
+    withheld: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, owner: str, models: Models, recorded: Iterable[OwnedObject]) -> Scope:
+    def of(
+        cls,
+        owner: str,
+        models: Models,
+        recorded: Iterable[OwnedObject],
+        strangers: Iterable[str] = (),
+    ) -> Scope:
         recorded = tuple(recorded)
         makers = {item.table: item.owner for item in recorded if item.kind == "table"}
         tables = models.by_name()
@@ -49,7 +59,7 @@ class Scope:
             for item in recorded
             if item.owner == owner and item.kind != "table" and item.table not in own
         }
-        return cls(owner, models, frozenset(own), frozenset(shared), recorded)
+        return cls(owner, models, frozenset(own), frozenset(shared), recorded, frozenset(strangers))
 
     def includes_name(self, name: str | None, kind: str, parents: Any) -> bool:
         """Filter what is reflected: other owners' tables are not even looked at."""
@@ -76,9 +86,15 @@ class Scope:
         owners = {self._maker("column", table, str(column)) for column in columns}
         if kind != "column" and (maker := self._made(kind, table, item)) is not None:
             owners = {maker}
-        if table in self.own:
-            return owners <= {None, self.owner}
-        return owners == {self.owner}
+        if table not in self.own:
+            return owners == {self.owner}
+        if not owners <= {None, self.owner}:
+            return False
+        unknown = None in owners and self._maker("table", table, table.name) is None
+        if unknown and self.strangers:
+            self.withheld.append(f"{kind.replace('_', ' ')} {name or '(unnamed)'} of {table.name}")
+            return False
+        return True
 
     def _made(self, kind: str, table: TableName, item: Any) -> str | None:
         """Return who made an index or a constraint, if that was recorded."""

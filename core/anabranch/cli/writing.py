@@ -29,7 +29,11 @@ def make_migrations_command(manager: Manager) -> click.Command:
         """
         with told():
             written = manager().revision(
-                deployment_dir, plugin=plugin, initialize=initialize, message=message
+                deployment_dir,
+                plugin=plugin,
+                initialize=initialize,
+                message=message,
+                report=lambda note: console.say(f"Note      {note}"),
             )
             if written is None:
                 console.say("No change: the models say what the database has.")
