@@ -399,3 +399,42 @@ def test_models_are_as_they_were_after_writing(workbench: Workbench) -> None:
     )
     workbench.site.python("-c", script).expect()
     assert len(workbench.revisions("a")) == 1
+
+
+def test_tables_that_refer_to_each_other_get_their_keys_one_by_one(
+    tmp_path: Path, database: Database
+) -> None:
+    """The first is created before there is anything to refer to; a key of ``use_alter`` too."""
+    workbench = Workbench(tmp_path, database)
+    models = (
+        table("stall", 'booth_id: Mapped[int] = mapped_column(sa.ForeignKey("booth.id"))')
+        + table("booth", 'stall_id: Mapped[int] = mapped_column(sa.ForeignKey("stall.id"))')
+        + table(
+            "gate",
+            "stall_id: Mapped[int] = mapped_column("
+            'sa.ForeignKey("stall.id", use_alter=True, name="fk_gate"))',
+            'gate_id: Mapped[int] = mapped_column(sa.ForeignKey("gate.id"))',
+        )
+    )
+    workbench.develop(market(), plugin("a", models=models))
+    written = workbench.write("a", "--initialize")
+    workbench.init_db()
+    schema = workbench.schema()
+    found = {
+        (name, key["constrained_columns"][0], key["referred_table"])
+        for name in schema
+        for key in schema[name]["foreign_keys"]
+    }
+    assert found == {
+        ("stall", "booth_id", "booth"),
+        ("booth", "stall_id", "stall"),
+        ("gate", "stall_id", "stall"),
+        ("gate", "gate_id", "gate"),
+    }
+    for where in ((), (workbench.deployment,)):
+        assert "No change" in workbench.make("a", *where).out
+    workbench.develop(plugin("a", models=table("gate")))
+    result = workbench.make("a", workbench.deployment, code=2)
+    assert "refer to each other, and no order lets both be dropped." in result.err
+    take_back(database, written)
+    assert set(workbench.schema()) == {"customer", "product"}
