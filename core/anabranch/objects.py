@@ -110,6 +110,33 @@ class _Seen:
     opaque: bool = False
 
 
+class _Tables:
+    """The tables there are; most databases find them in any spelling."""
+
+    def __init__(self, names: Iterable[TableName]) -> None:
+        self.names = set(names)
+        self._spellings = {_folded(name): name for name in self.names}
+
+    def __contains__(self, table: TableName) -> bool:
+        return table in self.names
+
+    def add(self, table: TableName) -> None:
+        self.names.add(table)
+        self._spellings[_folded(table)] = table
+
+    def discard(self, table: TableName) -> None:
+        self.names.discard(table)
+        self._spellings.pop(_folded(table), None)
+
+    def spelt(self, table: TableName) -> TableName:
+        """Return *table* in the spelling that it was created with, if it is there."""
+        return table if table in self.names else self._spellings.get(_folded(table), table)
+
+
+def _folded(table: TableName) -> TableName:
+    return TableName(table.schema, table.name.lower())
+
+
 class ObjectTracker:
     """Watches one connection; knows the tables there are and who owns them.
 
@@ -128,7 +155,7 @@ class ObjectTracker:
             self._objects.setdefault(item.table, {})[item.kind, item.name] = item
             self._schemas.add(item.table.schema)
         self._is_looking = False
-        self._tables = self._look_up_tables()
+        self._tables = _Tables(self._look_up_tables())
         self._seen = _Seen()
 
     @contextmanager
@@ -168,7 +195,10 @@ class ObjectTracker:
             if seen.now[table] is None and table not in kept:
                 added.append(OwnedObject("table", table, table.name, key.owner, key.id))
         for item in added:
-            self._objects.setdefault(item.table, {})[item.kind, item.name] = item
+            recorded = self._objects.setdefault(item.table, {})
+            if (stale := recorded.get((item.kind, item.name))) is not None:
+                removed.append(stale)  # what a tool without our knowledge dropped
+            recorded[item.kind, item.name] = item
         names = {was: table for table, was in moved.items()}
         for was in sorted(seen.shapes):
             if was not in seen.gone or was in kept:
@@ -284,11 +314,12 @@ class ObjectTracker:
             return
         seen.opaque = False
         renamed = {was for was in seen.now.values() if was is not None}
-        before = (self._tables - set(seen.now)) | renamed | seen.gone
-        self._tables = self._look_up_tables()
-        seen.now = {table: was for table, was in seen.now.items() if table in self._tables}
-        seen.now |= dict.fromkeys(self._tables - before - set(seen.now))
-        here = (self._tables - set(seen.now)) | set(filter(None, seen.now.values()))
+        before = (self._tables.names - set(seen.now)) | renamed | seen.gone
+        self._tables = _Tables(self._look_up_tables())
+        tables = self._tables.names
+        seen.now = {table: was for table, was in seen.now.items() if table in tables}
+        seen.now |= dict.fromkeys(tables - before - set(seen.now))
+        here = (tables - set(seen.now)) | set(filter(None, seen.now.values()))
         seen.gone = before - here
 
     def _look_up_tables(self) -> set[TableName]:
@@ -342,11 +373,9 @@ class ObjectTracker:
     def _name(self, text: str) -> TableName:
         """Read the name of a table that should be there, in the spelling it was created with."""
         name = self._new_name(text)
-        if name in self._tables or self._keeps_case:
+        if self._keeps_case:
             return name
-        folded = name.name.lower()
-        known = (t for t in self._tables if t.schema == name.schema and t.name.lower() == folded)
-        return next(known, name)
+        return self._tables.spelt(name)
 
     def _new_name(self, text: str) -> TableName:
         *schema, name = _PARTS.findall(text)
