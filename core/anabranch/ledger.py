@@ -18,16 +18,14 @@ from sqlalchemy import event
 from anabranch.database import begin_without_foreign_keys
 from anabranch.graph import Graph
 from anabranch.objects import ObjectChanges
-from anabranch.recorder import Event, Recorder, State, shown_ids
+from anabranch.projection import Projection
+from anabranch.recorder import Event, Recorder, State
 from anabranch.revision import AppliedRevision, RevisionKey
 
 _COMMIT = re.compile(r"\s*(?:COMMIT|END)\b", re.IGNORECASE)
 _ROLLBACK = re.compile(r"\s*(?:ROLLBACK|ABORT)\b(?!.*\bTO\b)", re.IGNORECASE)
 # What SQLite does differently, or not at all, inside a transaction.
 _OUTSIDE = re.compile(r"\s*(?:BEGIN|VACUUM|PRAGMA|ATTACH|DETACH)\b", re.IGNORECASE)
-
-
-_Shown = tuple[frozenset[RevisionKey], frozenset[str]]
 
 
 class LostWorkError(Exception):
@@ -60,18 +58,15 @@ class Ledger:
         self.committing = False
         self._connection = connection
         self._recorder = recorder
-        self._graph = graph
         self._applied_before = frozenset(state.applied)
-        self._applied = set(state.applied)
-        self._heads = graph.maximal(self._applied & graph.installed)
-        self._needed = {parent for key in self._applied for parent in graph.declared(key)}
+        self._projection = Projection(
+            graph, state.applied, state.projected, state.version_rows or ()
+        )
         self._waiting = _Waiting()
         self._written: list[RevisionKey] = []
         self._lost: list[RevisionKey] = []
         self._rolled_back = False
-        self._shown: _Shown = (state.projected, state.version_rows or frozenset())
-        self._shown_committed = self._shown
-        self._before_commit = (self._shown, 0)
+        self._before_commit = 0
 
     @contextmanager
     def recording(self) -> Generator[None, None, None]:
@@ -98,10 +93,7 @@ class Ledger:
         self._waiting.applied.append(row)
         self._waiting.events.append(entry)
         self._waiting.changes.append(changes)
-        self._applied.add(row.key)
-        self._heads -= set(self._graph.declared(row.key))
-        if row.key not in self._needed:
-            self._heads.add(row.key)
+        self._projection.add(row.key)
         # Not at the end of the transaction: a commit that nobody sees must find it written.
         self.write()
 
@@ -110,40 +102,41 @@ class Ledger:
         self._waiting.reverted.append(key)
         self._waiting.events.append(entry)
         self._waiting.changes.append(changes)
-        self._applied.discard(key)
-        self._heads = self._graph.maximal(self._applied & self._graph.installed)
+        self._projection.remove(key)
         self.write()
 
     def write(self) -> None:
         """Write what waits into the transaction that is open."""
         connection, recorder = self._connection, self._recorder
         waiting, self._waiting = self._waiting, _Waiting()
-        recorder.record_applied(connection, waiting.applied)
+        shift = self._projection.shift()
+        keys = [row.key for row in waiting.applied]
+        recorder.record_applied(connection, waiting.applied, projected=shift.shown)
         recorder.forget(connection, waiting.reverted)
         recorder.record_events(connection, waiting.events)
         for changes in waiting.changes:
             recorder.record_objects(connection, changes)
-        projected = frozenset(self._heads)
-        shown = (projected, shown_ids(projected, self._applied))
-        if shown != self._shown:
-            was, rows = self._shown
-            recorder.project(connection, projected, was=was, rows=rows, ids=shown[1])
-            self._shown = shown
-        self._written += [*(row.key for row in waiting.applied), *waiting.reverted]
+        if shift:
+            recorder.project(
+                connection,
+                shift.shown.difference(keys),
+                was=shift.hidden.difference(waiting.reverted),
+                rows=shift.ids_gone,
+                ids=shift.ids_new,
+            )
+        self._written += [*keys, *waiting.reverted]
 
     def discard(self) -> None:
         """Forget what is not committed: the transaction it was done in is gone."""
         self._waiting = _Waiting()
         self._written = []
-        self._shown = self._shown_committed
-        self._applied = {*self._applied_before.symmetric_difference(self.committed)}
-        self._heads = set(self._shown[0])
+        self._projection.reset(self._applied_before.symmetric_difference(self.committed))
 
     def undo_commit(self) -> None:
         """Take back what the last commit was noted to do: the database refused it."""
         self.commits -= 1
-        self._shown_committed, count = self._before_commit
-        del self.committed[count:]
+        del self.committed[self._before_commit :]
+        self._projection.undo_commit()
 
     def reopen(self) -> None:
         """Begin again where a script ended the transaction in a way SQLAlchemy does not see.
@@ -199,18 +192,16 @@ class Ledger:
             self._lost = lost
             self._waiting = _Waiting()
             self._written = []
-            self._shown = self._shown_committed
-            self._applied.symmetric_difference_update(lost)
-            self._heads = self._graph.maximal(self._applied & self._graph.installed)
+            self._projection.reset(self._applied_before.symmetric_difference(self.committed))
 
     def _note_commit(self, _connection: sa.Connection) -> None:
         """Write what waits before a commit, whoever asked for that, and count it as done."""
         self.write()
-        self._before_commit = self._shown_committed, len(self.committed)
+        self._before_commit = len(self.committed)
+        self._projection.commit()
         self.commits += 1
         self.committed += self._written
         self._written = []
-        self._shown_committed = self._shown
         self.committing = True
 
 

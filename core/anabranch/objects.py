@@ -194,11 +194,7 @@ class ObjectTracker:
         for table in sorted(seen.now):
             if seen.now[table] is None and table not in kept:
                 added.append(OwnedObject("table", table, table.name, key.owner, key.id))
-        for item in added:
-            recorded = self._objects.setdefault(item.table, {})
-            if (stale := recorded.get((item.kind, item.name))) is not None:
-                removed.append(stale)  # what a tool without our knowledge dropped
-            recorded[item.kind, item.name] = item
+        removed += self._take(added)
         names = {was: table for table, was in moved.items()}
         for was in sorted(seen.shapes):
             if was not in seen.gone or was in kept:
@@ -232,9 +228,17 @@ class ObjectTracker:
                     OwnedObject(kind, table, name, key.owner, key.id)
                     for name in sorted(names - before[kind])
                 ]
-        for item in added:
+        return removed + self._take(added), added
+
+    def _take(self, items: Iterable[OwnedObject]) -> list[OwnedObject]:
+        """Record *items*; return what stood in their places, which another tool dropped."""
+        stale: list[OwnedObject] = []
+        for item in items:
+            recorded = self._objects.setdefault(item.table, {})
+            if (other := recorded.get((item.kind, item.name))) is not None:
+                stale.append(other)
             recorded[item.kind, item.name] = item
-        return removed, added
+        return stale
 
     def _before(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         if self._is_looking:

@@ -6,7 +6,7 @@ applied revisions of installed owners that no other of them declares to need.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -134,6 +134,31 @@ class Recorder:
             **_OPTIONS,
         )
 
+        # Built once: a statement that is built again costs more than it takes to send it.
+        place, number = self._objects.primary_key, self.version_table.c.version_num
+        revision = self._revisions.c
+        self._insert_revisions = sa.insert(self._revisions)
+        self._insert_events = sa.insert(self._journal)
+        self._insert_objects = sa.insert(self._objects)
+        self._delete_objects = sa.delete(self._objects).where(
+            *(column == sa.bindparam(f"at_{column.name}") for column in place)
+        )
+        self._flag_revision = (
+            sa.update(self._revisions)
+            .where(
+                revision.owner == sa.bindparam("at_owner"),
+                revision.revision == sa.bindparam("at_revision"),
+            )
+            .values(projected=sa.bindparam("shown"))
+        )
+        self._move_id = (
+            sa.update(self.version_table)
+            .where(number == sa.bindparam("was"))
+            .values(version_num=sa.bindparam("is"))
+        )
+        self._delete_id = sa.delete(self.version_table).where(number == sa.bindparam("was"))
+        self._insert_id = sa.insert(self.version_table).values(version_num=sa.bindparam("is"))
+
     @property
     def table_names(self) -> frozenset[str]:
         """The names of the bookkeeping tables, which belong to no owner."""
@@ -172,12 +197,15 @@ class Recorder:
         self.version_table.metadata.create_all(connection)
 
     def record_applied(
-        self, connection: sa.Connection, revisions: Sequence[AppliedRevision]
+        self,
+        connection: sa.Connection,
+        revisions: Sequence[AppliedRevision],
+        projected: Collection[RevisionKey] = (),
     ) -> None:
-        """Add *revisions* to the applied set."""
+        """Add *revisions* to the applied set; those in *projected* are shown by Alembic's table."""
         if revisions:
             connection.execute(
-                sa.insert(self._revisions),
+                self._insert_revisions,
                 [
                     {
                         "owner": revision.key.owner,
@@ -191,7 +219,7 @@ class Recorder:
                         "applied_at": revision.applied_at,
                         "duration": revision.duration,
                         "run": revision.run,
-                        "projected": False,
+                        "projected": revision.key in projected,
                     }
                     for revision in revisions
                 ],
@@ -208,9 +236,8 @@ class Recorder:
     def record_events(self, connection: sa.Connection, events: Sequence[Event]) -> None:
         """Append *events* to the journal."""
         if events:
-            names = [column.name for column in self._journal.columns if column.name != "seq"]
-            rows = [{name: getattr(event, name) for name in names} for event in events]
-            connection.execute(sa.insert(self._journal), rows)
+            rows = [{name: getattr(event, name) for name in Event.__slots__} for event in events]
+            connection.execute(self._insert_events, rows)
 
     def events(self, connection: sa.Connection) -> tuple[Event, ...]:
         """Read the journal, oldest first."""
@@ -237,15 +264,9 @@ class Recorder:
         )
 
     def record_objects(self, connection: sa.Connection, changes: ObjectChanges) -> None:
-        """Bring the record of owned objects up to date.
-
-        What is added takes the place of a record that a tool without our knowledge left behind.
-        """
-        table = self._objects
-        gone = [_place(item) for item in (*changes.removed, *changes.added)]
-        if gone:
-            same = (column == sa.bindparam(f"at_{column.name}") for column in table.primary_key)
-            connection.execute(sa.delete(table).where(*same), gone)
+        """Bring the record of owned objects up to date."""
+        if changes.removed:
+            connection.execute(self._delete_objects, [_place(item) for item in changes.removed])
         if changes.added:
             rows = [
                 {
@@ -255,7 +276,7 @@ class Recorder:
                 }
                 for item in changes.added
             ]
-            connection.execute(sa.insert(table), rows)
+            connection.execute(self._insert_objects, rows)
 
     def project(
         self,
@@ -268,18 +289,21 @@ class Recorder:
     ) -> None:
         """Show *projected* as *ids* in Alembic's table, which showed *was* and holds *rows*."""
         new, old = set(projected), set(was)
-        table, version = self._revisions, self.version_table
-        for keys, shown in ((old - new, False), (new - old, True)):
-            for key in sorted(keys):
-                connection.execute(
-                    sa.update(table)
-                    .where(table.c.owner == key.owner, table.c.revision == key.id)
-                    .values(projected=shown)
-                )
-        for id_ in sorted(set(rows) - set(ids)):
-            connection.execute(sa.delete(version).where(version.c.version_num == id_))
-        for id_ in sorted(set(ids) - set(rows)):
-            connection.execute(sa.insert(version).values(version_num=id_))
+        flags = [
+            {"at_owner": key.owner, "at_revision": key.id, "shown": shown}
+            for keys, shown in ((old - new, False), (new - old, True))
+            for key in sorted(keys)
+        ]
+        if flags:
+            connection.execute(self._flag_revision, flags)
+        gone, come = sorted(set(rows) - set(ids)), sorted(set(ids) - set(rows))
+        moved = [{"was": one, "is": other} for one, other in zip(gone, come, strict=False)]
+        if moved:
+            connection.execute(self._move_id, moved)
+        if gone[len(moved) :]:
+            connection.execute(self._delete_id, [{"was": id_} for id_ in gone[len(moved) :]])
+        if come[len(moved) :]:
+            connection.execute(self._insert_id, [{"is": id_} for id_ in come[len(moved) :]])
 
 
 def shown_ids(projected: Iterable[RevisionKey], applied: Iterable[RevisionKey]) -> frozenset[str]:
