@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -65,6 +65,17 @@ class Access:
         with self._reachable(), self.database.look() as connection:
             return read_database(self.installation, self.recorder, connection)
 
+    @contextmanager
+    def look(self) -> Generator[tuple[Reading, sa.Connection | None], None, None]:
+        """Read the database without a lock, and look further at what it holds.
+
+        Yields no connection where there is no database yet.
+
+        :raises UnreachableError: if it cannot be read.
+        """
+        with self._reachable(), self.database.look() as connection:
+            yield read_database(self.installation, self.recorder, connection), connection
+
     def events(self) -> tuple[Event, ...]:
         """Read the journal, oldest event first."""
         with self._reachable(), self.database.look() as connection:
@@ -90,21 +101,24 @@ class Access:
         ):
             yield connection
 
-    def read_locked(self, connection: sa.Connection) -> Reading:
+    def read_locked(
+        self, connection: sa.Connection, owners: Collection[str] | None = None
+    ) -> Reading:
         """Read again under the lock, with what another tool did made part of our records.
 
+        :param owners: whose faults matter; None for everybody's.
         :raises IntegrityError: if something is wrong that must stop a run.
         """
-        reading = self._sound(connection)
+        reading = self._sound(connection, owners)
         if not reading.adoption:
             return reading
         record_adoption(self.recorder, connection, reading)
-        return self._sound(connection)
+        return self._sound(connection, owners)
 
-    def _sound(self, connection: sa.Connection) -> Reading:
+    def _sound(self, connection: sa.Connection, owners: Collection[str] | None) -> Reading:
         reading = read_database(self.installation, self.recorder, connection)
         connection.rollback()
-        reading.require_sound()
+        reading.require_sound(owners)
         return reading
 
     @contextmanager

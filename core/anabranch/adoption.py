@@ -15,6 +15,9 @@ from anabranch.problems import Problem
 from anabranch.recorder import State, shown_ids
 from anabranch.revision import CORE, RevisionKey
 
+UNKNOWN_POSITION = ("AB110", "AB113")
+"""The faults with which nobody can say what is applied."""
+
 UNKNOWN = "unknown"
 """The owner under which rows are kept whose package is not installed."""
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Collection, Iterable
 
 import sqlalchemy as sa
 
 from anabranch.locking import user_name
 from anabranch.reading import Reading, new_row
 from anabranch.recorder import Event, Recorder, now, shown_ids
+from anabranch.revision import AppliedRevision, RevisionKey
 
 
 def record_adoption(recorder: Recorder, connection: sa.Connection, reading: Reading) -> None:
     """Write what another tool applied and reverted into our tables, in one transaction."""
     adoption = reading.adoption
-    at, actor = now(), f"{user_name()}@{socket.gethostname()}"
+    at = now()
     changes = (("adopted", adoption.added), ("reverted", adoption.removed))
     with connection.begin():
         recorder.prepare(connection)
@@ -25,12 +27,42 @@ def record_adoption(recorder: Recorder, connection: sa.Connection, reading: Read
         recorder.record_events(
             connection,
             [
-                Event(name, at, "", owner=key.owner, revision=key.id, actor=actor)
+                Event(name, at, "", owner=key.owner, revision=key.id, actor=actor())
                 for name, keys in changes
                 for key in sorted(keys)
             ],
         )
         _project(recorder, connection, reading)
+
+
+def record_position(
+    recorder: Recorder,
+    connection: sa.Connection,
+    reading: Reading,
+    *,
+    added: Collection[AppliedRevision] = (),
+    removed: Collection[RevisionKey] = (),
+    events: Iterable[Event] = (),
+) -> None:
+    """Write that *added* are applied and *removed* are not, into the transaction that is open."""
+    recorder.prepare(connection)
+    recorder.forget(connection, removed)
+    recorder.record_applied(connection, tuple(added))
+    recorder.record_events(connection, tuple(events))
+    applied = reading.applied.difference(removed).union(row.key for row in added)
+    projection = frozenset(reading.graph.maximal(applied & reading.graph.installed))
+    recorder.project(
+        connection,
+        projection,
+        was=reading.state.projected.difference(removed),
+        rows=reading.state.version_rows or (),
+        ids=shown_ids(projection, applied),
+    )
+
+
+def actor() -> str:
+    """Return who does something, as the journal names them."""
+    return f"{user_name()}@{socket.gethostname()}"
 
 
 def refresh_projection(recorder: Recorder, connection: sa.Connection, reading: Reading) -> None:

@@ -171,6 +171,18 @@ class RefusedError(AnabranchError):
     exit_code = 8
 
 
+class DependedOnError(RefusedError):
+    """Others would lose what they need, and nobody agreed to that."""
+
+    code = "AB411"
+
+
+class UnconfirmedError(RefusedError):
+    """Nobody agreed to what would be lost."""
+
+    code = "AB412"
+
+
 class UnreachableError(AnabranchError):
     """The database cannot be connected to, or cannot be opened or written."""
 

@@ -17,6 +17,7 @@ from anabranch.discovery import Discovery, Owner, discover, distribution_of
 from anabranch.errors import PendingError
 from anabranch.hooks import Hooks
 from anabranch.planning import HEADS, Plan
+from anabranch.purging import Departure, DepartureOptions, run_forget, run_purge
 from anabranch.reading import Reading, Status, read_installation
 from anabranch.recorder import Event, Recorder
 from anabranch.transactions import Mode
@@ -126,6 +127,49 @@ class MigrationManager:
             waiting=waiting,
         )
         return run_upgrade(self.open(target), self.metadata, self._plugins, options)
+
+    def purge(
+        self,
+        target: Target,
+        plugin: str,
+        *,
+        cascade: bool = False,
+        lock_timeout: float | None = None,
+        agree: Callable[[Departure], None] = lambda departure: None,  # noqa: ARG005
+        waiting: Callable[[str], None] = unheard,
+    ) -> Departure:
+        """Take a plugin out of a database, installed or not: tables, columns, state. Rows go too.
+
+        Everything that others own stays as it is. On SQLite and PostgreSQL it is all or nothing.
+
+        :param cascade: take along the plugins that depend on it.
+        :param agree: told what would go, before anything does; an error it raises stops the purge.
+        :raises UsageError: if the plugin has nothing in the database, or is the core.
+        :raises DependedOnError: if others need it.
+        """
+        options = DepartureOptions(
+            cascade=cascade, lock_timeout=lock_timeout, agree=agree, waiting=waiting
+        )
+        return run_purge(self.open(target), plugin, options)
+
+    def forget(
+        self,
+        target: Target,
+        plugin: str,
+        *,
+        lock_timeout: float | None = None,
+        agree: Callable[[Departure], None] = lambda departure: None,  # noqa: ARG005
+        waiting: Callable[[str], None] = unheard,
+    ) -> Departure:
+        """Take a plugin out of our records only: its tables and rows stay, and are nobody's.
+
+        :param agree: told what would be forgotten; an error it raises stops it.
+        :raises DependedOnError: if others need it.
+        """
+        options = DepartureOptions(
+            cascade=False, lock_timeout=lock_timeout, agree=agree, waiting=waiting
+        )
+        return run_forget(self.open(target), plugin, options)
 
     def status(self, target: Target) -> Status:
         """Tell where a database stands, owner by owner. Writes nothing, and raises no fault."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 import sqlalchemy as sa
 
-from anabranch.adoption import Adoption, adopt
+from anabranch.adoption import UNKNOWN_POSITION, Adoption, adopt
 from anabranch.discovery import Discovery, Owner
 from anabranch.errors import IntegrityError
 from anabranch.graph import Graph
@@ -85,12 +85,18 @@ class Reading:
         """The applied set, with what was adopted and without what was reverted elsewhere."""
         return (frozenset(self.state.applied) | self.adoption.added) - self.adoption.removed
 
-    def require_sound(self) -> None:
+    def require_sound(self, owners: Collection[str] | None = None) -> None:
         """Raise every error-level problem at once, if there is one.
 
+        :param owners: only these owners' faults count, and that it is known what is applied.
         :raises IntegrityError: which holds them all.
         """
-        errors = [problem for problem in self.problems if problem.level == "error"]
+        errors = [
+            problem
+            for problem in self.problems
+            if problem.level == "error"
+            and (owners is None or problem.owner in owners or problem.code in UNKNOWN_POSITION)
+        ]
         if errors:
             raise IntegrityError(errors)
 

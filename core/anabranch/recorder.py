@@ -38,7 +38,8 @@ _OPTIONS: dict[str, Any] = {
 class Event:
     """A line of the journal.
 
-    :ivar event: ``run``, ``applied``, ``reverted``, ``failed``, ``adopted`` or ``seeded``.
+    :ivar event: ``run``, ``applied``, ``reverted``, ``failed``, ``adopted``, ``seeded``,
+        ``purged`` or ``forgotten``.
     :ivar duration: seconds.
     """
 

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from anabranch import console
+from anabranch.cli.leaving import forget_command, purge_command
 from anabranch.cli.looking import history_command, plan_command, plugins_command, status_command
 from anabranch.cli.running import init_db_command
 from anabranch.cli.shared import Manager
@@ -91,9 +92,16 @@ def _commands(manager: Manager) -> list[click.Command]:
 def _db(manager: Manager) -> click.Group:
     @click.group("db")
     def db() -> None:
-        """Look at a deployment's database; none of these commands changes it."""
+        """Look at a deployment's database, or set right what is in it."""
 
-    for make in (plan_command, status_command, history_command, plugins_command):
+    for make in (
+        plan_command,
+        status_command,
+        history_command,
+        plugins_command,
+        purge_command,
+        forget_command,
+    ):
         db.add_command(make(manager))
     return db
 

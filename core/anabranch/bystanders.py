@@ -1,0 +1,92 @@
+"""What is not an owner's while that owner's things are taken away: it must stay as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import sqlalchemy as sa
+
+from anabranch.objects import OwnedObject, TableName
+from anabranch.structure import (
+    CONSTRAINTS,
+    Structure,
+    all_tables,
+    differences,
+    read_structures,
+    shown,
+)
+
+_Owned = dict[tuple[TableName, str, str], str]
+
+
+class Bystanders:
+    """The tables as they are when this is made, and whose they are by the record.
+
+    :param objects: the record of owned objects.
+    :param ignored: the names of the bookkeeping tables.
+    """
+
+    def __init__(
+        self, connection: sa.Connection, objects: Iterable[OwnedObject], ignored: Collection[str]
+    ) -> None:
+        self._connection = connection
+        self._ignored = ignored
+        self._owned: _Owned = {(item.table, item.kind, item.name): item.owner for item in objects}
+        self._schemas = {table.schema for table, _, _ in self._owned}
+        self._before = self._read(None)
+
+    def harm(
+        self, owners: Collection[str], tables: Collection[TableName] | None = None
+    ) -> tuple[str, ...]:
+        """Say in words what else changed than what is one of *owners*'.
+
+        A table that nobody is recorded to own counts as theirs: a database taken over from another
+        tool has no record. What is added harms nobody.
+
+        :param tables: where to look; None for everywhere.
+        """
+        lines: list[str] = []
+        after = self._read(tables)
+        for table in sorted(self._before if tables is None else set(tables) & set(self._before)):
+            owner = self._owned.get((table, "table", table.name))
+            if owner is None or owner in owners:
+                continue
+            found = after.get(table)
+            if found is None:
+                lines.append(f"the table {shown(table)} of {owner} is gone")
+                continue
+            expected = self._without(table, owners, self._before[table], found)
+            extra = {part: found[part] for part in found.keys() - expected.keys()}
+            lines += [
+                f"{line} ({owner}'s table)"
+                for line in differences(table, {**expected, **extra}, found)
+            ]
+        return tuple(lines)
+
+    def accept(self, tables: Collection[TableName]) -> None:
+        """Take *tables* as they are now for what must stay."""
+        for table in tables:
+            self._before.pop(table, None)
+        self._before |= self._read(tables)
+
+    def _without(
+        self, table: TableName, owners: Collection[str], before: Structure, found: Structure
+    ) -> Structure:
+        """Return *before* without the parts of *owners* that are gone or changed."""
+
+        def is_theirs(kind: str, name: str) -> bool:
+            kind = "constraint" if kind in CONSTRAINTS else kind
+            return self._owned.get((table, kind, name)) in owners
+
+        columns = {name for kind, name in before if kind == "column" and is_theirs(kind, name)}
+        return {
+            (kind, name): part
+            for (kind, name), part in before.items()
+            if found.get((kind, name)) == part
+            or not (is_theirs(kind, name) or columns.intersection(part.columns))
+        }
+
+    def _read(self, tables: Collection[TableName] | None) -> dict[TableName, Structure]:
+        if tables is None:
+            tables = all_tables(self._connection, self._schemas, self._ignored)
+        return read_structures(self._connection, tables)

@@ -1,0 +1,129 @@
+"""Take what an owner has out of a database, by the record of what it made."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import exc
+
+from anabranch.estate import Estate
+from anabranch.objects import OwnedObject, TableName, unnamed
+from anabranch.structure import CONSTRAINTS, read_structures
+
+
+def clear(connection: sa.Connection, estates: Iterable[Estate]) -> None:
+    """Drop what is in *estates*: on others' tables first, then the tables, referring ones first.
+
+    Rows and everything else of other owners stay. Commits nothing, and touches no bookkeeping.
+    """
+    estates = tuple(estates)
+    tables = [table for estate in estates for table in estate.tables]
+    parts: dict[TableName, list[OwnedObject]] = defaultdict(list)
+    for estate in estates:
+        for part in estate.parts:
+            if part.table not in tables:
+                parts[part.table].append(part)
+    for table in sorted(parts):
+        _strip(connection, table, parts[table])
+    _drop_tables(connection, tables)
+
+
+def _strip(connection: sa.Connection, table: TableName, parts: Sequence[OwnedObject]) -> None:
+    """Take *parts* off *table*, which is somebody else's."""
+    operations = Operations(MigrationContext.configure(connection))
+    schema = table.schema or None
+    columns = [part.name for part in parts if part.kind == "column"]
+    constraints = [part.name for part in parts if part.kind == "constraint"]
+    for part in parts:
+        if part.kind == "index":
+            operations.drop_index(part.name, table_name=table.name, schema=schema)
+    if connection.dialect.name == "sqlite" and (constraints or columns):
+        _strip_on_sqlite(connection, operations, table, columns, constraints)
+        return
+    structure = read_structures(connection, [table]).get(table, {})
+    kinds = {"foreign key": "foreignkey", "unique constraint": "unique", "check": "check"}
+    for kind, name in sorted(structure):
+        if kind in CONSTRAINTS and name in constraints:
+            operations.drop_constraint(name, table.name, type_=kinds[kind], schema=schema)
+    for column in columns:
+        operations.drop_column(table.name, column, schema=schema)
+
+
+def _strip_on_sqlite(
+    connection: sa.Connection,
+    operations: Operations,
+    table: TableName,
+    columns: Sequence[str],
+    constraints: Sequence[str],
+) -> None:
+    """Drop columns as SQLite itself can, which keeps the table's text; else rebuild the table."""
+    quote = connection.dialect.identifier_preparer.quote
+    if not constraints:
+        try:
+            with connection.begin_nested():
+                for column in columns:
+                    operations.execute(
+                        f"ALTER TABLE {quote(table.name)} DROP COLUMN {quote(column)}"
+                    )
+        except exc.OperationalError:
+            pass  # a constraint of the table speaks of it
+        else:
+            return
+    reflected = sa.Table(table.name, sa.MetaData(), autoload_with=connection, resolve_fks=False)
+    for constraint in list(reflected.constraints):
+        if _name_of(constraint) in constraints or (
+            not isinstance(constraint, sa.PrimaryKeyConstraint)
+            and {column.name for column in getattr(constraint, "columns", ())}.intersection(columns)
+        ):
+            reflected.constraints.remove(constraint)
+    with operations.batch_alter_table(table.name, copy_from=reflected, recreate="always") as batch:
+        for column in columns:
+            batch.drop_column(column)
+
+
+def _name_of(constraint: sa.Constraint) -> str:
+    """Return what *constraint* is recorded as."""
+    if constraint.name:
+        return str(constraint.name)
+    columns = [column.name for column in getattr(constraint, "columns", ())]
+    if isinstance(constraint, sa.ForeignKeyConstraint):
+        return unnamed("fk", constraint.column_keys)
+    return unnamed("uq", columns) if isinstance(constraint, sa.UniqueConstraint) else ""
+
+
+def _drop_tables(connection: sa.Connection, tables: Iterable[TableName]) -> None:
+    operations = Operations(MigrationContext.configure(connection))
+    left = dict.fromkeys(sorted(tables))
+    inspector = sa.inspect(connection)
+    targets = {
+        table: {
+            (key["name"] or "", TableName(key["referred_schema"] or "", key["referred_table"]))
+            for key in inspector.get_foreign_keys(table.name, table.schema or None)
+        }
+        for table in left
+    }
+    while left:
+        free = [
+            table
+            for table in left
+            if not any(
+                target == table for other in left if other != table for _, target in targets[other]
+            )
+        ]
+        if not free:
+            # They refer to each other in a circle.
+            for table in left:
+                for name, target in sorted(targets[table]):
+                    if target in left and target != table and connection.dialect.name != "sqlite":
+                        operations.drop_constraint(
+                            name, table.name, type_="foreignkey", schema=table.schema or None
+                        )
+                targets[table] = set()
+            continue
+        for table in free:
+            operations.drop_table(table.name, schema=table.schema or None)
+            del left[table]

@@ -1,0 +1,117 @@
+"""``db purge`` and ``db forget``: a plugin leaves a database, or our records of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from anabranch import console
+from anabranch.cli.consent import require_consent, yes_option
+from anabranch.cli.shared import Manager, directory, lock_timeout_option, say_waiting, told
+from anabranch.estate import ROW_LIMIT
+from anabranch.purging import Departure
+from anabranch.structure import shown
+from anabranch.wording import counted
+
+plugin_argument = click.argument("plugin")
+
+
+def purge_command(manager: Manager) -> click.Command:
+    @click.command("purge")
+    @directory
+    @plugin_argument
+    @click.option("--cascade", is_flag=True, help="Purge the plugins that depend on it too.")
+    @yes_option
+    @lock_timeout_option
+    def purge(
+        deployment_dir: Path, plugin: str, cascade: bool, yes: bool, lock_timeout: float | None
+    ) -> None:
+        """Remove PLUGIN's tables, what it put on others' tables, and its state. Rows are lost.
+
+        Shows what would go, then asks. The plugin may be uninstalled. What others own stays as it
+        is; what depends on the plugin stops the command, unless --cascade takes it along.
+        """
+
+        def agree(departure: Departure) -> None:
+            _show(departure)
+            require_consent(
+                f"All of this would be lost for {' and '.join(departure.names)}.",
+                departure.owner,
+                yes=yes,
+            )
+
+        with told():
+            app = manager()
+            console.say(f"Database  {app.open(deployment_dir).database.title}")
+            done = app.purge(
+                deployment_dir,
+                plugin,
+                cascade=cascade,
+                lock_timeout=lock_timeout,
+                agree=agree,
+                waiting=say_waiting,
+            )
+            console.say(f"Done: {' and '.join(done.names)} purged.")
+            for name in done.names:
+                if app.discover().get(name) is not None:
+                    console.say(
+                        f"{name} is still installed: the next init-db creates it again, unless it "
+                        "is uninstalled or disabled."
+                    )
+
+    return purge
+
+
+def forget_command(manager: Manager) -> click.Command:
+    @click.command("forget")
+    @directory
+    @plugin_argument
+    @yes_option
+    @lock_timeout_option
+    def forget(deployment_dir: Path, plugin: str, yes: bool, lock_timeout: float | None) -> None:
+        """Drop what is recorded of PLUGIN, and nothing else: its tables and rows stay.
+
+        They are nobody's from then on. 'db adopt' takes them back.
+        """
+
+        def agree(departure: Departure) -> None:
+            _show(departure)
+            require_consent(
+                f"The state of {departure.owner} would be forgotten; its tables would stay.",
+                departure.owner,
+                yes=yes,
+            )
+
+        with told():
+            app = manager()
+            console.say(f"Database  {app.open(deployment_dir).database.title}")
+            done = app.forget(
+                deployment_dir, plugin, lock_timeout=lock_timeout, agree=agree, waiting=say_waiting
+            )
+            left = [shown(table) for estate in done.estates for table in estate.tables]
+            console.say(
+                f"Done: {done.owner} is forgotten. "
+                + (f"Its tables stay: {', '.join(left)}." if left else "No table of it stays.")
+            )
+
+    return forget
+
+
+def _show(departure: Departure) -> None:
+    """Print what would go, owner by owner."""
+    reasons = dict(departure.reasons)
+    for estate in departure.estates:
+        number = sum(1 for key in departure.revisions if key.owner == estate.owner)
+        console.say(f"{estate.owner}: {counted(number, 'applied revision', 'applied revisions')}")
+        if estate.owner in reasons:
+            console.say(f"  goes too: {reasons[estate.owner]}")
+        for table, rows in estate.rows.items():
+            many = f"more than {ROW_LIMIT}" if rows > ROW_LIMIT else str(rows)
+            console.say(f"  table {shown(table)}: {many} {'row' if rows == 1 else 'rows'}")
+        for part in estate.parts:
+            console.say(f"  {part.kind} {part.name} of {shown(part.table)}")
+        for table in estate.missing:
+            console.say(f"  table {shown(table)} is not there any more")
+        for key in estate.outgoing:
+            console.say(f"  foreign key {key}")

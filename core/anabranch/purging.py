@@ -1,0 +1,271 @@
+"""The verbs ``purge`` and ``forget``: a plugin leaves a database, or only our records of it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from anabranch.access import Access
+from anabranch.bookkeeping import actor, record_position
+from anabranch.bystanders import Bystanders
+from anabranch.clearance import clear
+from anabranch.errors import DependedOnError, RefusedError, UsageError
+from anabranch.estate import Estate, read_estates
+from anabranch.names import normalise
+from anabranch.objects import ObjectChanges, OwnedObject
+from anabranch.reading import Reading
+from anabranch.recorder import Event, now
+from anabranch.revision import CORE, RevisionKey
+from anabranch.structure import shown
+from anabranch.wording import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """What goes when a plugin does.
+
+    :ivar estates: what each owner has that would go: dependants first, the plugin asked for last.
+    :ivar revisions: what is taken off the applied set, the last applied first.
+    :ivar reasons: for each owner but the one asked for, why it would go too.
+    :ivar obstacles: why nothing can go, in sentences.
+    """
+
+    owner: str
+    estates: tuple[Estate, ...]
+    revisions: tuple[RevisionKey, ...]
+    reasons: tuple[tuple[str, str], ...]
+    obstacles: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(estate.owner for estate in self.estates)
+
+    def same_as(self, other: Departure) -> bool:
+        """Tell whether the same things would go, however many rows they have by now."""
+        return self._things() == other._things()
+
+    def _things(self) -> object:
+        things = [(estate.owner, estate.tables, estate.parts) for estate in self.estates]
+        return things, self.revisions, self.reasons, self.obstacles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepartureOptions:
+    """How a purge is asked to run; see :meth:`MigrationManager.purge`."""
+
+    cascade: bool
+    lock_timeout: float | None
+    agree: Callable[[Departure], None]
+    waiting: Callable[[str], None]
+
+
+def run_purge(access: Access, name: str, options: DepartureOptions) -> Departure:
+    """Take what *name* made, and its state, out of the database of *access*."""
+    owner = normalise(name)
+    with access.look() as (reading, connection):
+        shown_before = _departure(access, reading, connection, owner)
+    _allow(shown_before, cascade=options.cascade)
+    options.agree(shown_before)
+    with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
+        reading = access.read_locked(connection, owners=())
+        departure = _departure(access, reading, connection, owner)
+        connection.rollback()
+        if not departure.same_as(shown_before):
+            raise RefusedError(
+                f"What {owner} has in this database changed while it was looked at.",
+                remedy="Run the same command again, and look again.",
+            )
+        with connection.begin():
+            _remove(access, connection, reading, departure)
+    return departure
+
+
+def run_forget(access: Access, name: str, options: DepartureOptions) -> Departure:
+    """Take *name* out of our records in the database of *access*; its tables stay."""
+    owner = normalise(name)
+    with access.look() as (reading, connection):
+        departure = _departure(access, reading, connection, owner)
+    _allow(departure, cascade=False)
+    options.agree(departure)
+    with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
+        reading = access.read_locked(connection, owners=())
+        departure = _departure(access, reading, connection, owner)
+        connection.rollback()
+        _allow(departure, cascade=False)
+        with connection.begin():
+            _record(access, connection, reading, departure, "forgotten")
+    return departure
+
+
+def _departure(
+    access: Access, reading: Reading, connection: sa.Connection | None, owner: str
+) -> Departure:
+    """Work out what would go with *owner*.
+
+    :raises UsageError: if it has nothing in this database, or is the core.
+    """
+    if owner == CORE:
+        raise UsageError(
+            "The core cannot be taken out of its own database.", remedy="Name a plugin."
+        )
+    objects = () if connection is None else access.recorder.objects(connection)
+    owners = {key.owner for key in reading.applied} | {item.owner for item in objects}
+    if connection is None or owner not in owners:
+        known = sorted(owners - {CORE})
+        raise UsageError(
+            f"Nothing in this database is of {owner!r}.{did_you_mean(owner, known)}",
+            remedy=f"Plugins with something in it: {', '.join(known) or 'none'}.",
+        )
+    ignored = access.recorder.table_names
+    reasons: dict[str, str] = {}
+    while True:
+        going = (owner, *reasons)
+        estates = read_estates(connection, objects, going, ignored)
+        new = _dependants(reading, objects, estates)
+        new = {name: reason for name, reason in new.items() if name not in going}
+        if not new:
+            break
+        reasons |= new
+        if CORE in new:
+            break
+    makers = {item.table: item.owner for item in objects if item.kind == "table"}
+    obstacles = [
+        f"The foreign key {key.name} of {shown(key.table)}, which is nobody's, refers to "
+        f"{shown(key.target)} of {estate.owner}."
+        for estate in estates
+        for key in estate.incoming
+        if key.table not in makers
+    ]
+    if CORE in reasons:
+        obstacles.append(reasons.pop(CORE))
+    last = {key.owner: place for place, key in enumerate(reading.graph.order)}
+    return Departure(
+        owner,
+        tuple(sorted(estates, key=lambda e: (e.owner == owner, -last.get(e.owner, -1)))),
+        tuple(
+            key
+            for key in reversed(reading.graph.order)
+            if key in reading.applied and key.owner in (owner, *reasons)
+        ),
+        tuple(reasons.items()),
+        tuple(obstacles),
+    )
+
+
+def _dependants(
+    reading: Reading, objects: Iterable[OwnedObject], estates: Collection[Estate]
+) -> dict[str, str]:
+    """Return whom *estates* cannot go without, each with a sentence that says why."""
+    graph, going = reading.graph, {estate.owner for estate in estates}
+    own = {key for key in reading.applied if key.owner in going}
+    reasons: dict[str, str] = {}
+    later = graph.descendants(own, reading.applied) - own
+    for key in graph.order:
+        if key in later and key.owner not in reasons:
+            needs = graph.ancestors([key]) & own
+            of = next(parent for parent in reversed(graph.order) if parent in needs)
+            reasons[key.owner] = f"{key} of {key.owner} needs {of}."
+    makers = {item.table: item.owner for item in objects if item.kind == "table"}
+    for estate in estates:
+        for guest in estate.guests:
+            reasons.setdefault(
+                guest.owner,
+                f"{guest.owner} has the {guest.kind} {guest.name} on {shown(guest.table)} "
+                f"of {estate.owner}.",
+            )
+        for foreign in estate.incoming:
+            if (maker := makers.get(foreign.table)) is not None:
+                reasons.setdefault(
+                    maker, f"{shown(foreign.table)} of {maker} refers to {shown(foreign.target)}."
+                )
+    return {name: reason for name, reason in reasons.items() if name not in going}
+
+
+def _allow(departure: Departure, *, cascade: bool) -> None:
+    """Refuse what would harm somebody who was not asked for.
+
+    :raises DependedOnError: which names everybody.
+    """
+    owner = departure.owner
+    if departure.obstacles:
+        raise DependedOnError(
+            f"{owner} cannot go: {' '.join(departure.obstacles)}",
+            remedy="Drop what is in the way, then run the same command again.",
+        )
+    if departure.reasons and not cascade:
+        names = ", ".join(name for name, _ in departure.reasons)
+        raise DependedOnError(
+            f"{names} would not work without {owner}: "
+            + " ".join(reason for _, reason in departure.reasons),
+            remedy=f"Purge {names} first, or all of them with --cascade.",
+        )
+
+
+def _remove(
+    access: Access, connection: sa.Connection, reading: Reading, departure: Departure
+) -> None:
+    recorder = access.recorder
+    objects = recorder.objects(connection)
+    others = Bystanders(connection, objects, recorder.table_names)
+    clear(connection, departure.estates)
+    if harm := others.harm(departure.names):
+        raise RefusedError(
+            f"Without {departure.owner} something of others would change: {'; '.join(harm)}.",
+            remedy="Take it off by hand, then run the same command again.",
+        )
+    _record(access, connection, reading, departure, "purged")
+
+
+def _record(
+    access: Access,
+    connection: sa.Connection,
+    reading: Reading,
+    departure: Departure,
+    event: str,
+) -> None:
+    """Write that *departure* is over into the transaction that is open."""
+    recorder, names = access.recorder, departure.names
+    at, run = now(), uuid.uuid4().hex[:12]
+    rows = [row for key, row in reading.state.applied.items() if key.owner in names]
+    last = {row.key.owner: row for row in sorted(rows, key=lambda row: row.applied_at)}
+    record_position(
+        recorder,
+        connection,
+        reading,
+        removed=departure.revisions,
+        events=[
+            Event(
+                event,
+                at,
+                run,
+                owner=estate.owner,
+                distribution=last[estate.owner].distribution if estate.owner in last else "",
+                version=last[estate.owner].version if estate.owner in last else "",
+                actor=actor(),
+                detail=", ".join(described(estate)),
+            )
+            for estate in departure.estates
+        ],
+    )
+    gone = {table for estate in departure.estates for table in estate.tables}
+    recorder.record_objects(
+        connection,
+        ObjectChanges(
+            removed=tuple(
+                item
+                for item in recorder.objects(connection)
+                if item.owner in names or (event == "purged" and item.table in gone)
+            )
+        ),
+    )
+
+
+def described(estate: Estate) -> tuple[str, ...]:
+    """Say in a few words each what is in *estate*."""
+    return (
+        *(f"table {shown(table)} ({rows} rows)" for table, rows in estate.rows.items()),
+        *(f"{part.kind} {shown(part.table)}.{part.name}" for part in estate.parts),
+    )

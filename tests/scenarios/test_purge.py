@@ -1,0 +1,301 @@
+"""A plugin leaves the database, with its package or long after it, and takes nothing of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anabranch.errors import DependedOnError, UsageError
+from support.databases import Database
+from support.store import Store, table
+from support.trees import revision_file
+
+CORE = [
+    revision_file(
+        "c1",
+        created="2024-01-01",
+        upgrade="op.create_table('customer', sa.Column('id', sa.Integer, primary_key=True), "
+        "sa.Column('name', sa.String(50), nullable=False), sa.UniqueConstraint('name', "
+        "name='uq_customer_name'))",
+    ),
+    revision_file("c2", down="c1", created="2024-02-01", upgrade=table("product")),
+]
+LOYALTY = [
+    revision_file(
+        "l1",
+        depends="c2",
+        created="2024-03-01",
+        upgrade="""
+        op.create_table('level', sa.Column('id', sa.Integer, primary_key=True))
+        op.create_table(
+            'points',
+            sa.Column('id', sa.Integer, primary_key=True),
+            sa.Column('customer_id', sa.Integer, sa.ForeignKey('customer.id', name='fk_customer')),
+            sa.Column('level_id', sa.Integer, sa.ForeignKey('level.id', name='fk_points_level')),
+        )
+        op.create_table(
+            'points_product',
+            sa.Column('points_id', sa.Integer, sa.ForeignKey('points.id'), primary_key=True),
+            sa.Column('product_id', sa.Integer, sa.ForeignKey('product.id'), primary_key=True),
+        )
+        """,
+        downgrade="""
+        op.drop_table('points_product')
+        op.drop_table('points')
+        op.drop_table('level')
+        """,
+    ),
+    revision_file(
+        "l2",
+        down="l1",
+        created="2024-03-02",
+        upgrade="""
+        op.add_column('customer', sa.Column('score', sa.Integer, nullable=True))
+        op.create_index('ix_customer_score', 'customer', ['score'])
+        op.create_index('ix_product_id', 'product', ['id'])
+        """,
+        downgrade="""
+        op.drop_index('ix_product_id', 'product')
+        op.drop_index('ix_customer_score', 'customer')
+        op.drop_column('customer', 'score')
+        """,
+    ),
+]
+BILLING = [revision_file("b1", depends="c1", created="2024-03-05", upgrade=table("invoice"))]
+
+
+@pytest.fixture
+def store(tmp_path: Path, database: Database) -> Iterator[Store]:
+    """The core and billing, applied."""
+    store = Store(tmp_path, database)
+    store.core(*CORE)
+    store.plugin("billing", *BILLING)
+    store.upgrade()
+    store.database.execute(
+        "INSERT INTO customer (id, name) VALUES (1, 'Ada')",
+        "INSERT INTO product (id) VALUES (7)",
+        "INSERT INTO invoice (id) VALUES (9)",
+    )
+    yield store
+    store.site.close()
+
+
+def everything_but_loyalty(store: Store) -> dict[str, object]:
+    """What a purge of loyalty must leave as it was: schema, rows, records and the text of both."""
+    text = store.database.execute(
+        "SELECT name, sql FROM sqlite_master ORDER BY name"
+        if store.database.backend == "sqlite"
+        else "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexname"
+    )
+    return {
+        "schema": store.schema,
+        "text": text,
+        "rows": {name: store.database.rows(name) for name in ("customer", "product", "invoice")},
+        "applied": store.applied,
+        "objects": store.objects,
+        "version": store.version_rows,
+    }
+
+
+def fill(store: Store) -> None:
+    store.database.execute(
+        "UPDATE customer SET score = 3",
+        "INSERT INTO level (id) VALUES (1)",
+        "INSERT INTO points (id, customer_id, level_id) VALUES (1, 1, 1), (2, 1, 1)",
+        "INSERT INTO points_product (points_id, product_id) VALUES (1, 7)",
+    )
+
+
+@pytest.mark.parametrize("package", ["installed", "gone"])
+def test_a_purge_leaves_what_would_be_there_without_the_plugin(store: Store, package: str) -> None:
+    """Tables, an association table, a column and indexes on core tables; in foreign-key order."""
+    before = everything_but_loyalty(store)
+    store.plugin("loyalty", *LOYALTY, version="1.5")
+    store.upgrade()
+    fill(store)
+    if package == "gone":
+        store.uninstall("loyalty")
+
+    done = store.db("purge", "loyalty", "--yes").expect(0)
+
+    assert "table points: 2 rows" in done.out
+    assert "table level: 1 row\n" in done.out
+    assert "column score of customer" in done.out
+    assert "index ix_product_id of product" in done.out
+    assert "foreign key points(customer_id) to customer" in done.out
+    assert ("still installed" in done.out) == (package == "installed")
+    assert everything_but_loyalty(store) == before
+    assert store.journal[-1] == "purged loyalty"
+    if package == "gone":
+        assert store.upgrade() == []
+    store.plugin("loyalty", *LOYALTY, version="1.5")
+    assert store.upgrade() == ["loyalty@l1", "loyalty@l2"]
+
+
+def test_nothing_goes_before_somebody_agreed(store: Store) -> None:
+    """Without a terminal it must be said; what would go is shown all the same."""
+    store.plugin("loyalty", *LOYALTY)
+    store.upgrade()
+    before = store.database.dump()
+    refused = store.db("purge", "loyalty").expect(8)
+    assert "table points: 0 rows" in refused.out
+    assert "Error AB412" in refused.err
+    assert "Next:  Say --yes to do it." in refused.err
+    assert store.database.dump() == before
+
+
+def test_a_plugin_that_others_need_stays_unless_they_go_too(store: Store) -> None:
+    """Each dependant is named with its reason; a cascade takes them in the right order."""
+    before = everything_but_loyalty(store)
+    store.plugin("loyalty", *LOYALTY)
+    store.plugin(
+        "gifts",
+        revision_file(
+            "g1",
+            depends="l2",
+            created="2024-04-01",
+            upgrade="op.create_table('gift', sa.Column('id', sa.Integer, "
+            "sa.ForeignKey('points.id'), primary_key=True))\n"
+            "op.add_column('points', sa.Column('gifts', sa.Integer))",
+        ),
+    )
+    store.upgrade()
+    store.uninstall("loyalty")
+    dump = store.database.dump()
+    refused = store.db("purge", "loyalty", "--yes").expect(8)
+    assert (
+        "Error AB411: gifts would not work without loyalty: gifts@g1 of gifts needs loyalty@l2."
+        in refused.err
+    )
+    assert store.database.dump() == dump
+
+    done = store.db("purge", "loyalty", "--yes", "--cascade").expect(0)
+    assert done.out.index("gifts: 1 applied revision") < done.out.index("loyalty: 2 applied")
+    assert everything_but_loyalty(store) == before
+    assert store.journal[-2:] == ["purged gifts", "purged loyalty"]
+
+
+def test_a_guest_on_its_table_is_a_dependant_without_saying_so(store: Store) -> None:
+    """Gifts declares nothing, but its column and its foreign key would be lost."""
+    store.plugin("loyalty", *LOYALTY)
+    store.upgrade()
+    store.plugin(
+        "gifts",
+        revision_file(
+            "g1",
+            created="2024-04-01",
+            upgrade="op.add_column('level', sa.Column('gifts', sa.Integer))",
+        ),
+    )
+    store.upgrade()
+    with store.manager() as manager, pytest.raises(DependedOnError) as caught:
+        manager.purge(store.deployment, "loyalty")
+    assert "gifts has the column gifts on level of loyalty." in caught.value.what
+
+
+def test_a_foreign_key_of_nobodys_table_is_in_the_way(store: Store) -> None:
+    """Somebody's own table refers to the plugin's; not even a cascade may decide for them."""
+    store.plugin("loyalty", *LOYALTY)
+    store.upgrade()
+    store.database.execute(
+        "CREATE TABLE report (id INTEGER PRIMARY KEY, level_id INTEGER, "
+        "CONSTRAINT fk_report FOREIGN KEY (level_id) REFERENCES level (id))"
+    )
+    refused = store.db("purge", "loyalty", "--yes", "--cascade").expect(8)
+    assert "The foreign key fk_report of report, which is nobody's, refers to level" in refused.err
+    store.database.execute("DROP TABLE report")
+    store.db("purge", "loyalty", "--yes").expect(0)
+
+
+def test_what_was_dropped_by_hand_is_not_missed(store: Store) -> None:
+    """A table that is gone already, and a column too."""
+    store.plugin("loyalty", *LOYALTY)
+    store.upgrade()
+    store.uninstall("loyalty")
+    store.database.execute(
+        "DROP TABLE points_product",
+        "DROP INDEX ix_customer_score",
+        "ALTER TABLE customer DROP COLUMN score",
+    )
+    done = store.db("purge", "loyalty", "--yes").expect(0)
+    assert "table points_product is not there any more" in done.out
+    assert "score" not in done.out
+    assert set(store.schema) == {"customer", "product", "invoice"}
+
+
+def test_a_constraint_and_the_column_it_is_on_go_from_anothers_table(store: Store) -> None:
+    """Where SQLite must rebuild the table, rows, constraints and indexes of the owner stay."""
+    store.database.execute("CREATE INDEX ix_hand ON customer (name)")
+    before = everything_but_loyalty(store)
+    store.plugin(
+        "loyalty",
+        revision_file("l1", depends="c2", created="2024-03-01", upgrade=table("level")),
+        revision_file(
+            "l2",
+            down="l1",
+            created="2024-03-02",
+            upgrade="with op.batch_alter_table('customer') as batch:\n"
+            "    batch.add_column(sa.Column('level_id', sa.Integer))\n"
+            "    batch.create_foreign_key('fk_customer_level', 'level', ['level_id'], ['id'])\n"
+            "    batch.create_check_constraint('ck_name', \"name <> ''\")\n"
+            "    batch.create_unique_constraint('uq_two', ['id', 'name'])\n",
+        ),
+    )
+    store.upgrade()
+    store.uninstall("loyalty")
+    store.db("purge", "loyalty", "--yes").expect(0)
+    after = everything_but_loyalty(store)
+    for each in (before, after):
+        each.pop("text")
+    assert after == before
+
+
+def test_tables_that_refer_to_each_other_go_together(store: Store) -> None:
+    before = store.schema
+    store.plugin(
+        "loyalty",
+        revision_file(
+            "l1",
+            depends="c2",
+            created="2024-03-01",
+            upgrade="op.create_table('egg', sa.Column('id', sa.Integer, primary_key=True), "
+            "sa.Column('hen_id', sa.Integer))\n"
+            "op.create_table('hen', sa.Column('id', sa.Integer, primary_key=True), "
+            "sa.Column('egg_id', sa.Integer, sa.ForeignKey('egg.id', name='fk_hen_egg')),\n"
+            "sa.Column('mother_id', sa.Integer, sa.ForeignKey('hen.id', name='fk_hen_mother')))\n"
+            "with op.batch_alter_table('egg') as batch:\n"
+            "    batch.create_foreign_key('fk_egg_hen', 'hen', ['hen_id'], ['id'])\n",
+        ),
+    )
+    store.upgrade()
+    store.uninstall("loyalty")
+    store.db("purge", "loyalty", "--yes").expect(0)
+    assert store.schema == before
+
+
+def test_only_a_plugin_that_has_something_can_go(store: Store) -> None:
+    with store.manager() as manager:
+        with pytest.raises(UsageError, match="The core cannot be taken out"):
+            manager.purge(store.deployment, "core")
+        with pytest.raises(UsageError, match=r"of 'biling'\. Did you mean 'billing'"):
+            manager.purge(store.deployment, "biling")
+        manager.purge(store.deployment, "Billing")
+    assert set(store.schema) == {"customer", "product"}
+
+
+def test_forgetting_leaves_the_tables(store: Store) -> None:
+    """Only the records go; the plugin's tables are nobody's afterwards."""
+    store.plugin("loyalty", *LOYALTY)
+    store.upgrade()
+    store.uninstall("loyalty")
+    schema = store.schema
+    store.db("forget", "loyalty").expect(8)
+    done = store.db("forget", "loyalty", "--yes").expect(0)
+    assert "Its tables stay: level, points, points_product." in done.out
+    assert store.schema == schema
+    assert store.applied == {"core@c1", "core@c2", "billing@b1"}
+    assert not [item for item in store.objects if "loyalty" in item]
+    assert store.journal[-1] == "forgotten loyalty"
+    assert "up to date" in store.init_db().expect(0).out
