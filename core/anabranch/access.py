@@ -76,10 +76,14 @@ class Access:
         with self._reachable(), self.database.look() as connection:
             yield read_database(self.installation, self.recorder, connection), connection
 
-    def events(self) -> tuple[Event, ...]:
-        """Read the journal, oldest event first."""
+    def events(
+        self, *, owner: str | None = None, run: str | None = None, limit: int | None = None
+    ) -> tuple[Event, ...]:
+        """Read the journal, oldest event first; see :meth:`MigrationManager.history`."""
         with self._reachable(), self.database.look() as connection:
-            return () if connection is None else self.recorder.events(connection)
+            if connection is None:
+                return ()
+            return self.recorder.events(connection, owner=owner, run=run, limit=limit)
 
     @contextmanager
     def locked(

@@ -7,16 +7,14 @@ import re
 import sys
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, redirect_stdout
+from itertools import zip_longest
 from typing import Any
 
 import click
 
 from anabranch.errors import AnabranchError
-from anabranch.planning import Plan, Step
+from anabranch.planning import Step
 from anabranch.problems import Problem
-from anabranch.reading import Status
-from anabranch.recorder import Event
-from anabranch.wording import counted
 
 SCHEMA_VERSION = 1
 """Grows when a key of the JSON output changes its meaning or goes; new keys do not count."""
@@ -120,120 +118,19 @@ def problem_json(problem: Problem) -> dict[str, Any]:
     }
 
 
-def step_json(step: Step) -> dict[str, Any]:
-    revision = step.revision
-    return {
-        "number": step.number,
-        "owner": step.key.owner,
-        "revision": step.key.id,
-        "message": revision.message,
-        "reason": step.reason,
-        "down_revision": [key.id for key in step.down],
-        "depends_on": [{"owner": key.owner, "revision": key.id} for key in step.depends_on],
-        "autocommit": revision.autocommit,
-        "path": revision.path,
-    }
+def say_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
+) -> None:
+    """Print rows in columns as wide as they need to be.
 
-
-def say_plan(plan: Plan, title: str) -> None:
-    """Print the pending revisions as a table, in the order they would run."""
-    say(f"Database  {title}")
-    if not plan:
-        say(f"Nothing is pending; {counted(plan.applied, 'revision is', 'revisions are')} applied.")
-        return
-    say(f"Plan      {len(plan.steps)} pending, {plan.applied} applied, digest {plan.digest}")
-    say()
-    rows = [
-        (str(step.number), step.key.owner, step.key.id, step.revision.message, step.reason)
-        for step in plan.steps
-    ]
-    say_table(("", "owner", "revision", "message", "why here"), rows)
-
-
-def say_status(status: Status) -> None:
-    """Print where each owner stands."""
-    say(f"Database  {status.database}")
-    say()
-    rows = [
-        (
-            owner.name,
-            owner.state,
-            str(owner.applied),
-            str(owner.pending),
-            " ".join(owner.heads) or "-",
-            f"{owner.distribution} {owner.version}".strip() or "-",
-        )
-        for owner in status.owners
-    ]
-    say_table(("owner", "state", "applied", "pending", "at", "distribution"), rows)
-    say()
-    words = {
-        "current": "The database is up to date.",
-        "pending": f"{counted(len(status.plan.steps), 'revision is', 'revisions are')} pending.",
-        "faulty": "Something is wrong; nothing would run until it is mended.",
-    }
-    say(words[status.state])
-
-
-def status_json(status: Status) -> dict[str, Any]:
-    return {
-        "status": status.state,
-        "database": status.database,
-        "owners": [
-            {
-                "owner": owner.name,
-                "state": owner.state,
-                "distribution": owner.distribution,
-                "version": owner.version,
-                "applied": owner.applied,
-                "pending": owner.pending,
-                "heads": list(owner.heads),
-            }
-            for owner in status.owners
-        ],
-        "pending": [step_json(step) for step in status.plan.steps],
-        "problems": [problem_json(problem) for problem in status.problems],
-    }
-
-
-def say_history(events: Sequence[Event]) -> None:
-    """Print the journal, oldest first."""
-    rows = [
-        (
-            event.at,
-            event.event,
-            f"{event.owner}@{event.revision}" if event.revision else event.owner or "-",
-            f"{event.distribution} {event.version}".strip() or "-",
-            f"{event.duration:.2f} s" if event.event == "applied" else "-",
-            event.actor or "-",
-            one_line(event.detail),
-        )
-        for event in events
-    ]
-    say_table(("at", "event", "revision", "distribution", "took", "by", "detail"), rows)
-
-
-def event_json(event: Event) -> dict[str, Any]:
-    return {
-        "event": event.event,
-        "at": event.at,
-        "run": event.run,
-        "owner": event.owner,
-        "revision": event.revision,
-        "distribution": event.distribution,
-        "version": event.version,
-        "duration": event.duration,
-        "actor": event.actor,
-        "detail": event.detail,
-    }
-
-
-def say_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows in columns as wide as they need to be."""
+    :param notes: a line to print below each row, empty for none.
+    """
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    for row in [header, *rows]:
+    for row, note in zip_longest([header, *rows], ["", *notes], fillvalue=""):
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         say("  ".join(cells).rstrip())
+        if note:
+            say(note)
 
 
 def step_line(step: Step, total: int, width: int) -> str:

@@ -16,6 +16,7 @@ from anabranch.deployment import Deployment, create_deployment, read_deployment
 from anabranch.discovery import Discovery, Owner, discover, distribution_of
 from anabranch.errors import PendingError
 from anabranch.hooks import Hooks
+from anabranch.names import normalise
 from anabranch.planning import HEADS, Plan
 from anabranch.purging import Departure, DepartureOptions, run_forget, run_purge
 from anabranch.reading import Reading, Status, read_installation
@@ -99,6 +100,7 @@ class MigrationManager:
         lock_timeout: float | None = None,
         digest: str | None = None,
         transaction: Mode = "auto",
+        strict: bool = False,
         report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
         waiting: Callable[[str], None] = unheard,
     ) -> Upgrade:
@@ -112,6 +114,7 @@ class MigrationManager:
         :param digest: run only the plan that has this digest.
         :param transaction: ``run`` for one transaction, ``revision`` for one each, or ``auto``:
             one on SQLite, one each elsewhere. A revision that cannot share one never does.
+        :param strict: take warnings for faults that stop the run.
         :param report: told of each revision as it starts and ends.
         :param waiting: told who holds the lock, if somebody does.
         :raises IntegrityError: if a fault stops the run before it starts.
@@ -123,6 +126,7 @@ class MigrationManager:
             lock_timeout=lock_timeout,
             digest=digest,
             transaction=transaction,
+            strict=strict,
             report=report,
             waiting=waiting,
         )
@@ -177,9 +181,22 @@ class MigrationManager:
         reading = access.read()
         return Status(access.database.title, reading.owners(), reading.plan(), reading.problems)
 
-    def history(self, target: Target) -> tuple[Event, ...]:
-        """Read the journal of a database, oldest event first."""
-        return self.open(target).events()
+    def history(
+        self,
+        target: Target,
+        *,
+        owner: str | None = None,
+        run: str | None = None,
+        limit: int | None = None,
+    ) -> tuple[Event, ...]:
+        """Read the journal of a database, oldest event first.
+
+        :param owner: take only what concerns this owner, installed or not.
+        :param run: take only what the run with this id did.
+        :param limit: take only so many, the newest.
+        """
+        owner = owner and normalise(owner)
+        return self.open(target).events(owner=owner, run=run, limit=limit)
 
     def plugins(self, target: Target | None = None) -> tuple[tuple[Owner, str], ...]:
         """Return every installed owner with what is wrong with it, in words, or ``disabled``.

@@ -85,16 +85,17 @@ class Reading:
         """The applied set, with what was adopted and without what was reverted elsewhere."""
         return (frozenset(self.state.applied) | self.adoption.added) - self.adoption.removed
 
-    def require_sound(self, owners: Collection[str] | None = None) -> None:
+    def require_sound(self, owners: Collection[str] | None = None, *, strict: bool = False) -> None:
         """Raise every error-level problem at once, if there is one.
 
+        :param strict: whether warnings count too.
         :param owners: only these owners' faults count, and that it is known what is applied.
         :raises IntegrityError: which holds them all.
         """
         errors = [
             problem
             for problem in self.problems
-            if problem.level == "error"
+            if (strict or problem.level == "error")
             and (owners is None or problem.owner in owners or problem.code in UNKNOWN_POSITION)
         ]
         if errors:

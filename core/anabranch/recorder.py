@@ -240,13 +240,25 @@ class Recorder:
             rows = [{name: getattr(event, name) for name in Event.__slots__} for event in events]
             connection.execute(self._insert_events, rows)
 
-    def events(self, connection: sa.Connection) -> tuple[Event, ...]:
-        """Read the journal, oldest first."""
+    def events(
+        self,
+        connection: sa.Connection,
+        *,
+        owner: str | None = None,
+        run: str | None = None,
+        limit: int | None = None,
+    ) -> tuple[Event, ...]:
+        """Read the journal, oldest first: of one *owner* or *run*, and the last *limit* of it."""
         if not sa.inspect(connection).has_table(self._journal.name, self.schema):
             return ()
-        columns = [column for column in self._journal.columns if column.name != "seq"]
-        rows = connection.execute(sa.select(*columns).order_by(self._journal.c.seq))
-        return tuple(Event(*row) for row in rows)
+        journal = self._journal
+        columns = [column for column in journal.columns if column.name != "seq"]
+        query = sa.select(*columns).order_by(journal.c.seq.desc()).limit(limit)
+        if owner is not None:
+            query = query.where(journal.c.owner == owner)
+        if run is not None:
+            query = query.where(journal.c.run == run)
+        return tuple(Event(*row) for row in reversed(connection.execute(query).all()))
 
     def objects(self, connection: sa.Connection) -> tuple[OwnedObject, ...]:
         """Read who owns which table, column and index."""

@@ -39,6 +39,7 @@ class UpgradeOptions:
 
     to: str | Sequence[str] = HEADS
     lock_timeout: float | None = None
+    strict: bool = False
     digest: str | None = None
     transaction: Mode = "auto"
     report: Callable[[Progress], None]
@@ -56,12 +57,13 @@ def run_upgrade(
     started = time.monotonic()
     with suppress(LockError):  # a migrator that is about to commit; the lock waits for it
         reading = access.read()
-        reading.require_sound()
+        reading.require_sound(strict=options.strict)
         plan = reading.plan(options.to)
         if not plan and not reading.stale:
             return Upgrade((), plan.digest, time.monotonic() - started, reading.problems)
     with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
         reading = access.read_locked(connection)
+        reading.require_sound(strict=options.strict)
         plan = reading.plan(options.to)
         if options.digest is not None and plan.digest != options.digest:
             raise RefusedError(

@@ -65,6 +65,9 @@ STEP = {
     "depends_on",
     "autocommit",
     "path",
+    "operations",
+    "destructive",
+    "irreversible",
 }
 
 
@@ -100,6 +103,71 @@ def test_plan_is_what_init_db_runs(workbench: Workbench) -> None:
     assert ran == [(step["owner"], step["revision"]) for step in plan["steps"]]
     after = look(workbench, "plan")
     assert (after["steps"], after["applied"]) == ([], 6)
+
+
+def test_plan_says_what_each_revision_does(workbench: Workbench) -> None:
+    """From its source, which is not run; marks are what to beware of."""
+    clears = """
+op.execute("DELETE FROM stall")
+op.drop_column("stall", "id")
+with op.get_context().autocommit_block():
+    op.create_index("ix_stall", "stall", ["id"])
+raise SystemExit("never run")
+"""
+    workbench.develop(stalls(A1, A2, revision_file("a3", down="a2", upgrade=clears)))
+    found = {step["revision"]: step for step in look(workbench, "plan")["steps"]}
+    assert [item["words"] for item in found["c1"]["operations"]] == ["create table customer"]
+    assert (found["c1"]["destructive"], found["c1"]["irreversible"]) == (False, False)
+    assert [item["words"] for item in found["a3"]["operations"]] == [
+        "run SQL: DELETE FROM stall",
+        "drop column stall.id",
+        "create index ix_stall on stall",
+        "run Python code",
+    ]
+    keys = {"operation", "schema", "table", "name", "words", "certain"}
+    assert {frozenset(item) for item in found["a3"]["operations"]} == {frozenset(keys)}
+    assert (found["a3"]["destructive"], found["a3"]["autocommit"]) == (True, True)
+    assert found["a2"]["operations"] == []
+    text = workbench.run("db", "plan", workbench.deployment).out
+    assert "drop column stall.id" in text
+    assert "  ! destructive, autocommit, irreversible" in text
+    left_out = look(workbench, "plan", "--no-operations")["steps"]
+    assert {step["operations"] for step in left_out} == {None}
+    text = workbench.run("db", "plan", workbench.deployment, "--no-operations").out
+    assert "drop column" not in text
+    assert "--operations shows it" in text
+
+
+def test_strict_takes_warnings_for_faults(workbench: Workbench) -> None:
+    """An edited revision stops nothing, unless one asks for that."""
+    workbench.init_db()
+    workbench.develop(stalls(A1, A2.replace("pass", "pass  # edited", 1)))
+    for command in (("db", "plan"), ("db", "status"), ("init-db",)):
+        assert "Warning AB101" in workbench.run(*command, workbench.deployment).err
+        strict = workbench.run(*command, workbench.deployment, "--strict", code=4).err
+        assert "AB101: a@a2" in strict
+    assert look(workbench, "status", "--strict", code=4)["status"] == "current"
+    workbench.develop(stalls(A1, A2, revision_file("a3", down="a2")))
+    workbench.run("db", "status", workbench.deployment, "--strict")
+
+
+def test_history_shows_what_is_asked_for(workbench: Workbench) -> None:
+    workbench.init_db()
+    every = look(workbench, "history")["events"]
+    workbench.develop(stalls(A1, A2, revision_file("a3", down="a2")))
+    workbench.init_db()
+    events = look(workbench, "history")["events"]
+    assert events[: len(every)] == every
+    assert events[-1]["revision"] == "a3"
+    assert look(workbench, "history", "--limit", "2")["events"] == events[-2:]
+    run = look(workbench, "history", "--run", events[0]["run"])["events"]
+    assert run == every
+    mine = look(workbench, "history", "--owner", "A")["events"]
+    assert [event["revision"] for event in mine] == ["a1", "a2", "a3"]
+    assert look(workbench, "history", "--owner", "a", "--limit", "1")["events"] == mine[-1:]
+    text = workbench.run("db", "history", workbench.deployment, "--owner", "nobody").out
+    assert text == "Nothing of that kind was done to this database yet.\n"
+    workbench.run("db", "history", workbench.deployment, "--limit", "0", code=2)
 
 
 def test_status_as_json_tells_every_owner(workbench: Workbench) -> None:
@@ -255,7 +323,11 @@ def test_text_of_looking_commands_is_a_table(workbench: Workbench) -> None:
     """Words for people: where what stands, and how the database is called without secrets."""
     plan = workbench.run("db", "plan", workbench.deployment).out
     assert "6 pending, 0 applied, digest " in plan
-    assert re.search(r"a +a1 +Put up stalls +needs core@c2$", plan, re.MULTILINE)
+    assert re.search(
+        r"^\d  a +a1 +Put up stalls +needs core@c2\n     create table stall  ! irreversible$",
+        plan,
+        re.MULTILINE,
+    )
     assert "Nothing was done" in workbench.run("db", "history", workbench.deployment).out
     assert "6 revisions are pending." in workbench.run("db", "status", workbench.deployment).out
     workbench.init_db()

@@ -16,8 +16,14 @@ from anabranch.cli.shared import (
     check_option,
     directory,
     json_option,
+    strict_option,
     told,
 )
+from anabranch.outline import read_outline
+from anabranch.reports import journal, plans, statuses
+
+OPERATIONS_SHOWN = 100
+"""So many pending revisions have their files read to say what each does."""
 
 
 def plan_command(manager: Manager) -> click.Command:
@@ -25,26 +31,31 @@ def plan_command(manager: Manager) -> click.Command:
     @directory
     @json_option
     @check_option
-    def plan(deployment_dir: Path, as_json: bool, check: bool) -> None:
-        """Show which revisions init-db would run, in order, and why each stands where it does."""
+    @strict_option
+    @click.option(
+        "--operations/--no-operations",
+        default=None,
+        help=f"Say what each revision does; by default for up to {OPERATIONS_SHOWN} of them.",
+    )
+    def plan(
+        deployment_dir: Path, as_json: bool, check: bool, strict: bool, operations: bool | None
+    ) -> None:
+        """Show which revisions init-db would run, in order, and why each stands where it does.
+
+        What a revision does is read from its source, which is not run.
+        """
         with told(as_json=as_json):
-            app = manager()
-            reading = app.read(deployment_dir)
-            reading.require_sound()
-            found, title = reading.plan(), app.open(deployment_dir).database.title
+            access = manager().open(deployment_dir)
+            reading = access.read()
+            reading.require_sound(strict=strict)
+            found, title, problems = reading.plan(), access.database.title, reading.problems
+            outlines = None
+            if operations or (operations is None and len(found.steps) <= OPERATIONS_SHOWN):
+                outlines = {step.key: read_outline(step.revision) for step in found.steps}
             if as_json:
-                console.say_json(
-                    {
-                        "database": title,
-                        "digest": found.digest,
-                        "applied": found.applied,
-                        "steps": [console.step_json(step) for step in found.steps],
-                        "problems": [console.problem_json(item) for item in reading.problems],
-                    }
-                )
+                console.say_json(plans.plan_json(found, title, problems, outlines))
             else:
-                console.say_plan(found, title)
-                console.say_problems(reading.problems)
+                plans.say_plan(found, title, problems, outlines)
             if check and found:
                 sys.exit(PENDING)
 
@@ -56,15 +67,18 @@ def status_command(manager: Manager) -> click.Command:
     @directory
     @json_option
     @check_option
-    def status(deployment_dir: Path, as_json: bool, check: bool) -> None:
+    @strict_option
+    def status(deployment_dir: Path, as_json: bool, check: bool, strict: bool) -> None:
         """Show where the database stands, owner by owner, and what is wrong."""
         with told(as_json=as_json):
             found = manager().status(deployment_dir)
             if as_json:
-                console.say_json(console.status_json(found))
+                console.say_json(statuses.status_json(found))
             else:
-                console.say_status(found)
+                statuses.say_status(found)
                 console.say_problems(found.problems)
+            if strict and found.problems:
+                sys.exit(FAULTY)
             if check and found.state != "current":
                 sys.exit(PENDING if found.state == "pending" else FAULTY)
 
@@ -75,16 +89,22 @@ def history_command(manager: Manager) -> click.Command:
     @click.command("history")
     @directory
     @json_option
-    def history(deployment_dir: Path, as_json: bool) -> None:
-        """Show what was done to the database: when, by whom, from which package."""
+    @click.option("--owner", metavar="NAME", help="Only what concerns this owner.")
+    @click.option("--run", metavar="ID", help="Only what this run did.")
+    @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the last N lines.")
+    def history(
+        deployment_dir: Path, as_json: bool, owner: str | None, run: str | None, limit: int | None
+    ) -> None:
+        """Show what was done to the database: when, by whom, from which package.
+
+        The newest comes last.
+        """
         with told(as_json=as_json):
-            events = manager().history(deployment_dir)
+            events = manager().history(deployment_dir, owner=owner, run=run, limit=limit)
             if as_json:
-                console.say_json({"events": [console.event_json(event) for event in events]})
-            elif events:
-                console.say_history(events)
+                console.say_json({"events": [journal.event_json(event) for event in events]})
             else:
-                console.say("Nothing was done to this database yet.")
+                journal.say_history(events, chosen=bool(owner or run))
 
     return history
 

@@ -13,6 +13,7 @@ from anabranch.cli.shared import (
     directory,
     lock_timeout_option,
     say_waiting,
+    strict_option,
     told,
 )
 from anabranch.transactions import MODES, Mode
@@ -37,12 +38,14 @@ def init_db_command(manager: Manager) -> click.Command:
     @click.option(
         "--atomic", is_flag=True, help="The run is one transaction, as with --transaction run."
     )
+    @strict_option
     def init_db(
         deployment_dir: Path,
         lock_timeout: float | None,
         digest: str | None,
         transaction: Mode,
         atomic: bool,
+        strict: bool,
     ) -> None:
         """Create or upgrade the database of DEPLOYMENT_DIR.
 
@@ -59,6 +62,7 @@ def init_db_command(manager: Manager) -> click.Command:
                 lock_timeout=lock_timeout,
                 digest=digest,
                 transaction="run" if atomic else transaction,
+                strict=strict,
                 report=_report,
                 waiting=say_waiting,
             )

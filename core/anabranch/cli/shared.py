@@ -27,6 +27,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 check_option = click.option(
     "--check", is_flag=True, help="Exit with 3 if revisions are pending, with 4 at a fault."
 )
+strict_option = click.option(
+    "--strict", is_flag=True, help="Take warnings for faults, and exit with 4."
+)
 lock_timeout_option = click.option(
     "--lock-timeout",
     type=click.FloatRange(min=0),

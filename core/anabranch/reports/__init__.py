@@ -1,0 +1,1 @@
+"""What the looking commands print, one noun a module: words for people, objects for tools."""
