@@ -1,6 +1,7 @@
 """One ordered database upgrade for an application and its plugins."""
 
 from anabranch.errors import AnabranchError as AnabranchError
+from anabranch.errors import BackupError as BackupError
 from anabranch.errors import ConfigurationError as ConfigurationError
 from anabranch.errors import IntegrityError as IntegrityError
 from anabranch.errors import LockError as LockError
@@ -13,6 +14,7 @@ from anabranch.manager import MigrationManager as MigrationManager
 
 __all__ = [
     "AnabranchError",
+    "BackupError",
     "ConfigurationError",
     "IntegrityError",
     "LockError",

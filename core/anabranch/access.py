@@ -57,6 +57,12 @@ class Access:
         """How many seconds to wait for another migrator."""
         return self.deployment.lock_timeout if self.deployment else DEFAULT_LOCK_TIMEOUT
 
+    def wants_backup(self, asked: bool | None) -> bool:
+        """Tell whether a backup is to be made: what was *asked* for wins over the configuration."""
+        if asked is not None:
+            return asked
+        return self.deployment is None or self.deployment.backup
+
     def read(self) -> Reading:
         """Read the database without a lock; raises no fault that is found in it.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ else:
 CONFIG_FILE = "config.toml"
 
 DEFAULT_LOCK_TIMEOUT = 300.0  # seconds
+DEFAULT_BACKUPS_KEPT = 3
 
 _TEMPLATE = """\
 # The configuration of this {application} deployment.
@@ -40,6 +43,9 @@ database_url = "sqlite:///./{application}.sqlite"
 # [migrations]
 # How long to wait for another process that is migrating the same database, in seconds.
 # lock_timeout = 300
+# Whether the database is backed up before revisions run in it, and how many backups are kept.
+# backup = true
+# backups_kept = 3
 """
 
 
@@ -47,7 +53,8 @@ database_url = "sqlite:///./{application}.sqlite"
 class Deployment:
     """What a deployment's configuration says of its database and plugins.
 
-    ``enabled`` is None where every installed plugin takes part.
+    ``enabled`` is None where every installed plugin takes part. ``backup_command`` is what makes a
+    backup of a database other than SQLite, in words; it may be empty.
     """
 
     directory: Path
@@ -55,6 +62,9 @@ class Deployment:
     enabled: frozenset[str] | None = None
     disabled: frozenset[str] = frozenset()
     lock_timeout: float = DEFAULT_LOCK_TIMEOUT
+    backup: bool = True
+    backups_kept: int = DEFAULT_BACKUPS_KEPT
+    backup_command: tuple[str, ...] = ()
 
     @property
     def named(self) -> frozenset[str]:
@@ -152,7 +162,9 @@ def read_deployment(application: str, directory: Path) -> Deployment:
     reader = _Reader(config, content)
     sqlalchemy = reader.section("sqlalchemy", "database_url")
     plugins = reader.section("plugins", "enabled", "disabled")
-    migrations = reader.section("migrations", "lock_timeout", shared=False)
+    migrations = reader.section(
+        "migrations", "lock_timeout", "backup", "backups_kept", "backup_command", shared=False
+    )
     if url is None:
         url = reader.value(sqlalchemy, "sqlalchemy.database_url", str)
     enabled = reader.names(plugins, "plugins.enabled")
@@ -163,6 +175,9 @@ def read_deployment(application: str, directory: Path) -> Deployment:
         enabled=enabled,
         disabled=reader.names(plugins, "plugins.disabled") or frozenset(),
         lock_timeout=DEFAULT_LOCK_TIMEOUT if lock_timeout is None else float(lock_timeout),
+        backup=reader.switch(migrations, "migrations.backup", default=True),
+        backups_kept=reader.count(migrations, "migrations.backups_kept", DEFAULT_BACKUPS_KEPT),
+        backup_command=reader.words(migrations, "migrations.backup_command"),
     )
 
 
@@ -204,6 +219,31 @@ class _Reader:
         if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
             raise self._wrong(name, "a string" if kind is str else "a number", value)
         return value
+
+    def switch(self, section: Mapping[str, Any], name: str, *, default: bool) -> bool:
+        value = section.get(name.rpartition(".")[2], default)
+        if not isinstance(value, bool):
+            raise self._wrong(name, "true or false", value)
+        return value
+
+    def count(self, section: Mapping[str, Any], name: str, default: int) -> int:
+        value = self.value(section, name, int)
+        if value is not None and value < 1:
+            raise ConfigurationError(
+                f"{self.config}: '{name}' must be 1 or more, not {value}.",
+                remedy="Correct that line.",
+            )
+        return default if value is None else int(value)
+
+    def words(self, section: Mapping[str, Any], name: str) -> tuple[str, ...]:
+        """Return a command, given as a list of its words or as one string without a shell."""
+        value = section.get(name.rpartition(".")[2], [])
+        if isinstance(value, str):
+            with suppress(ValueError):  # an open quotation mark
+                value = shlex.split(value)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self._wrong(name, "a command: a string or a list of strings", value)
+        return tuple(value)
 
     def names(self, section: Mapping[str, Any], name: str) -> frozenset[str] | None:
         value = section.get(name.rpartition(".")[2])

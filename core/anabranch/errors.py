@@ -171,6 +171,12 @@ class RefusedError(AnabranchError):
     exit_code = 8
 
 
+class BackupError(RefusedError):
+    """No backup can be made, or the one that was asked for cannot be put back."""
+
+    code = "AB403"
+
+
 class DependedOnError(RefusedError):
     """Others would lose what they need, and nobody agreed to that."""
 

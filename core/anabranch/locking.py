@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from anabranch.copying import open_file
 from anabranch.database import Database
 from anabranch.errors import LockError, UnreachableError
 from anabranch.mysql import NamedLock
@@ -52,21 +52,11 @@ def run_lock(
     elif database.dialect == "mysql":
         with _named_lock(NamedLock(connection, name), timeout, waiting):
             yield
-    elif (file := _sqlite_file(connection)) is not None:
+    elif (file := open_file(connection)) is not None:
         with _file_lock(Path(f"{file}.lock"), timeout, waiting):
             yield
     else:
         yield
-
-
-def _sqlite_file(connection: sa.Connection) -> Path | None:
-    """Return the file that is open, however it was named; None for a database in memory.
-
-    SQLite too takes a link for the file it leads to.
-    """
-    raw: Any = connection.connection.dbapi_connection
-    names = {row[1]: row[2] for row in raw.execute("PRAGMA database_list")}
-    return Path(names["main"]).resolve() if names.get("main") else None
 
 
 def _poll(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from anabranch.access import Access, unheard
-from anabranch.database import Database, parse_url
+from anabranch.database import Database, masked, parse_url
 from anabranch.deployment import Deployment, create_deployment, read_deployment
 from anabranch.discovery import Discovery, Owner, discover, distribution_of
 from anabranch.errors import PendingError
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     import click
 
     from anabranch.authoring import NewRevision
+    from anabranch.backup import Backup
     from anabranch.executor import Progress
+    from anabranch.restoring import Restored
 
 Target = str | os.PathLike[str] | sa.URL | sa.Engine | sa.Connection
 """A deployment's directory, a database URL, an engine, or a connection without a transaction."""
@@ -101,8 +103,10 @@ class MigrationManager:
         digest: str | None = None,
         transaction: Mode = "auto",
         strict: bool = False,
+        backup: bool | None = None,
         report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
         waiting: Callable[[str], None] = unheard,
+        notice: Callable[[str], None] = unheard,
     ) -> Upgrade:
         """Apply everything that is pending, in the canonical order.
 
@@ -115,8 +119,13 @@ class MigrationManager:
         :param transaction: ``run`` for one transaction, ``revision`` for one each, or ``auto``:
             one on SQLite, one each elsewhere. A revision that cannot share one never does.
         :param strict: take warnings for faults that stop the run.
+        :param backup: whether to make a backup first; by default as the deployment's configuration
+            says, or yes. A SQLite database without a deployment is copied into the folder
+            ``backups`` beside its file.
         :param report: told of each revision as it starts and ends.
         :param waiting: told who holds the lock, if somebody does.
+        :param notice: told in a line of what else is done: the backup.
+        :raises BackupError: if no backup can be made.
         :raises IntegrityError: if a fault stops the run before it starts.
         :raises RevisionError: if a revision fails.
         :raises LockError: if the lock is not obtained in time.
@@ -127,8 +136,10 @@ class MigrationManager:
             digest=digest,
             transaction=transaction,
             strict=strict,
+            backup=backup,
             report=report,
             waiting=waiting,
+            notice=notice,
         )
         return run_upgrade(self.open(target), self.metadata, self._plugins, options)
 
@@ -174,6 +185,35 @@ class MigrationManager:
             cascade=False, lock_timeout=lock_timeout, agree=agree, waiting=waiting
         )
         return run_forget(self.open(target), plugin, options)
+
+    def backups(self, target: Target) -> tuple[Backup, ...]:
+        """Return the backups of a SQLite database, oldest first."""
+        from anabranch.restoring import list_backups
+
+        return list_backups(self.open(target))
+
+    def restore(
+        self,
+        target: Target,
+        backup: str | os.PathLike[str],
+        *,
+        lock_timeout: float | None = None,
+        waiting: Callable[[str], None] = unheard,
+    ) -> Restored:
+        """Put a backup of a SQLite database back in its place, in one transaction.
+
+        The database as it is now is kept as a backup first. What other programs wrote since the
+        backup was made goes: stop them. The journal comes back with the backup, and tells of it.
+
+        :param backup: the name of one of :meth:`backups`, or the path of a file.
+        :raises BackupError: if it is damaged, or of another database.
+        :raises LockError: if the database is in use.
+        :raises UsageError: if there is no such backup.
+        """
+        from anabranch.restoring import RestoreOptions, run_restore
+
+        options = RestoreOptions(lock_timeout=lock_timeout, waiting=waiting)
+        return run_restore(self.open(target), os.fspath(backup), options)
 
     def status(self, target: Target) -> Status:
         """Tell where a database stands, owner by owner. Writes nothing, and raises no fault."""
@@ -314,7 +354,7 @@ class MigrationManager:
         directory = Path(text)
         if self._database_url is not None:
             url = parse_url(self._database_url(directory), directory.resolve())
-            return Database.of(url), None
+            return Database.of(url), Deployment(directory.resolve(), masked(url))
         deployment = read_deployment(self.name, directory)
         return Database.of(parse_url(deployment.database_url, deployment.directory)), deployment
 

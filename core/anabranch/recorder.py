@@ -39,7 +39,7 @@ class Event:
     """A line of the journal.
 
     :ivar event: ``run``, ``applied``, ``reverted``, ``failed``, ``adopted``, ``seeded``,
-        ``purged`` or ``forgotten``.
+        ``purged``, ``forgotten`` or ``restored``.
     :ivar duration: seconds.
     """
 

@@ -42,8 +42,10 @@ class UpgradeOptions:
     strict: bool = False
     digest: str | None = None
     transaction: Mode = "auto"
+    backup: bool | None = None
     report: Callable[[Progress], None]
     waiting: Callable[[str], None]
+    notice: Callable[[str], None]
 
 
 def run_upgrade(
@@ -88,6 +90,7 @@ def _run(
     options: UpgradeOptions,
 ) -> tuple[RevisionKey, ...]:
     # Not needed where nothing is pending, which is most starts.
+    from anabranch.backup import backed_up
     from anabranch.executor import Executor
     from anabranch.hooks import Hooks
     from anabranch.models import core_metadata
@@ -113,4 +116,7 @@ def _run(
         metadata=core_metadata(metadata),
         report=options.report,
     )
-    return executor.run(plan, options.transaction)
+    if not access.wants_backup(options.backup):
+        return executor.run(plan, options.transaction)
+    with backed_up(access, connection, plan, run=executor.run_id, notice=options.notice):
+        return executor.run(plan, options.transaction)

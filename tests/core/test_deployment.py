@@ -311,7 +311,9 @@ def test_unknown_key_of_our_section_is_answered_with_the_known_one(directory: Pa
         f"{directory / CONFIG_FILE} has an unknown key 'migrations.lock_timout'. "
         "Did you mean 'lock_timeout'?"
     )
-    assert error.remedy == "Known keys of [migrations]: lock_timeout."
+    assert error.remedy == (
+        "Known keys of [migrations]: lock_timeout, backup, backups_kept, backup_command."
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from anabranch import console
 from anabranch.cli.leaving import forget_command, purge_command
 from anabranch.cli.looking import history_command, plan_command, plugins_command, status_command
+from anabranch.cli.restoring import restore_command
 from anabranch.cli.running import init_db_command
 from anabranch.cli.shared import Manager
 from anabranch.cli.writing import make_migrations_command
@@ -101,6 +102,7 @@ def _db(manager: Manager) -> click.Group:
         plugins_command,
         purge_command,
         forget_command,
+        restore_command,
     ):
         db.add_command(make(manager))
     return db

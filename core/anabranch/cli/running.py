@@ -28,6 +28,7 @@ def init_db_command(manager: Manager) -> click.Command:
     @directory
     @lock_timeout_option
     @click.option("--digest", help="Run only the plan that has this digest ('db plan' shows it).")
+    @click.option("--no-backup", is_flag=True, help="Run without a backup of the database.")
     @click.option(
         "--transaction",
         type=click.Choice(MODES),
@@ -46,6 +47,7 @@ def init_db_command(manager: Manager) -> click.Command:
         transaction: Mode,
         atomic: bool,
         strict: bool,
+        no_backup: bool,
     ) -> None:
         """Create or upgrade the database of DEPLOYMENT_DIR.
 
@@ -64,7 +66,9 @@ def init_db_command(manager: Manager) -> click.Command:
                 transaction="run" if atomic else transaction,
                 strict=strict,
                 report=_report,
+                backup=False if no_backup else None,
                 waiting=say_waiting,
+                notice=console.say,
             )
             console.say_problems(upgrade.problems)
             if upgrade.applied:

@@ -1,0 +1,284 @@
+"""Backups of a database, made under the run lock before a run changes what is there.
+
+SQLite is copied into the folder ``backups`` of the deployment, or of the directory that the file
+is in. For other databases the deployment's configuration may name a command.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from anabranch.access import Access
+from anabranch.copying import CopyError, copy_to, open_file, part_of
+from anabranch.deployment import DEFAULT_BACKUPS_KEPT, Deployment
+from anabranch.errors import AnabranchError, BackupError, RunInterrupted
+from anabranch.operations import read_operations
+from anabranch.planning import Plan
+
+FOLDER = "backups"
+SUFFIX = ".sqlite"
+
+_TIMEOUT = 30.0  # seconds for a program that has locked the database
+_TIME = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One backup; *at* is UTC, *size* is in bytes."""
+
+    path: Path
+    at: datetime
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackupFolder:
+    """The backups of one database, known by their names; other files are left alone.
+
+    :ivar stem: what the names begin with, before the time and the run they were made in.
+    """
+
+    path: Path
+    stem: str
+    suffix: str = SUFFIX
+
+    def all(self) -> tuple[Backup, ...]:
+        """Return the whole backups, oldest first."""
+        found: list[tuple[datetime, int, Backup]] = []
+        for path, at in self._named(self.suffix):
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                about = path.stat()
+                # Names tell seconds apart; two runs may share one.
+                found.append((at, about.st_mtime_ns, Backup(path, at, about.st_size)))
+        return tuple(item[2] for item in sorted(found, key=lambda item: item[:2]))
+
+    def prepare(self, run: str) -> Path:
+        """Make the folder, clear what killed backups left in it, and name a new backup.
+
+        Only who holds the database's run lock may ask for that.
+
+        :raises OSError: if the folder cannot be made.
+        """
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        for path, _ in self._named(part_of(Path(self.suffix)).name):
+            path.unlink(missing_ok=True)
+        at = datetime.now(timezone.utc)
+        return self.path / f"{self.stem}-{at:{_TIME}}-{run}{self.suffix}"
+
+    def prune(self, new: Path, kept: int) -> None:
+        """Delete all backups but *new* and the last before it, *kept* in all."""
+        earlier = [backup.path for backup in self.all() if backup.path != new]
+        for path in earlier[: 1 - kept or None]:
+            with suppress(OSError):  # the new one is there, which is what matters
+                path.unlink()
+
+    def _named(self, suffix: str) -> list[tuple[Path, datetime]]:
+        name = re.compile(
+            rf"{re.escape(self.stem)}-(\d{{8}}T\d{{6}}Z)-[0-9a-f]{{12}}{re.escape(suffix)}"
+        )
+        found = [(path, name.fullmatch(path.name)) for path in self.path.glob("*")]
+        return [
+            (path, datetime.strptime(match[1], _TIME).replace(tzinfo=timezone.utc))
+            for path, match in found
+            if match
+        ]
+
+
+def backup_folder(deployment: Deployment | None, file: Path) -> BackupFolder:
+    """Return where the backups of the SQLite database *file* are."""
+    directory = file.parent if deployment is None else deployment.directory
+    return BackupFolder(directory / FOLDER, file.stem)
+
+
+@contextmanager
+def backed_up(
+    access: Access,
+    connection: sa.Connection,
+    plan: Plan,
+    *,
+    run: str,
+    notice: Callable[[str], None],
+) -> Generator[None, None, None]:
+    """Back the database up before the block runs *plan*, and let its failure say the way back.
+
+    See :func:`make_backup`; a plan that only creates tables needs none.
+    """
+    backup = None
+    if not _only_creates(plan):
+        backup = make_backup(access, connection, run=run, notice=notice)
+    try:
+        yield
+    except (AnabranchError, RunInterrupted) as error:
+        if backup is not None and isinstance(error, RunInterrupted):
+            error.state += f" The database as it was before this run: {backup.path}."
+        elif backup is not None and isinstance(error, AnabranchError):
+            error.remedy = f"{error.remedy} {_way_back(access, backup)}".strip()
+        raise
+
+
+def make_backup(
+    access: Access, connection: sa.Connection, *, run: str, notice: Callable[[str], None]
+) -> Backup | None:
+    """Back up the database of *access* if something in it could be lost.
+
+    Nothing is where no table but ours has a row. Backups of earlier runs are deleted, but for as
+    many as are to be kept. A database other than SQLite is backed up by the configured command;
+    without one, *notice* is told so.
+
+    :param connection: holds the run lock, and has no transaction.
+    :param run: the run that the backup is made for, as the journal names it: 12 hex digits.
+    :param notice: told in a line what was done.
+    :raises BackupError: if none can be made; nothing is changed then.
+    """
+    deployment, ours = access.deployment, access.recorder.table_names
+    try:
+        if access.database.dialect == "sqlite":
+            file = open_file(connection)
+            if file is None or not _holds_rows(connection, ours):
+                return None
+            # The look began a transaction, in which nobody else can write until this is done.
+            return _copy(access, file, run, notice)
+        if not _tables(connection, ours):
+            return None
+    finally:
+        connection.rollback()
+    if deployment is None or not deployment.backup_command:
+        notice("Backup    none: [migrations] backup_command names no command that makes one")
+        return None
+    return _run_command(access, deployment, run, notice)
+
+
+def _way_back(access: Access, backup: Backup) -> str:
+    if access.deployment is None or backup.path.suffix != SUFFIX:
+        return f"The database as it was before this run: {backup.path}."
+    words = ("db", "restore", str(access.deployment.directory), backup.path.name)
+    return f"To go back to before this run: '{shlex.join((access.application, *words))}'."
+
+
+def _only_creates(plan: Plan) -> bool:
+    """Tell whether the scripts of *plan* speak of no table but those they create."""
+    created: set[tuple[str, str]] = set()
+    for step in plan.steps:
+        for operation in read_operations(step.revision, plan.direction):
+            table = operation.schema, operation.table
+            if operation.verb == "create_table" and "if_not_exists" not in operation.options:
+                created.add(table)
+            elif table not in created:
+                return False
+    return True
+
+
+def _copy(access: Access, file: Path, run: str, notice: Callable[[str], None]) -> Backup:
+    folder = backup_folder(access.deployment, file)
+    started = time.monotonic()
+    try:
+        path = folder.prepare(run)
+        copy_to(file, path, timeout=_TIMEOUT)
+    except (CopyError, OSError) as error:
+        raise _failed(f"{file} cannot be backed up", error) from error
+    return _finish(access, folder, path, started, notice)
+
+
+def _run_command(
+    access: Access, deployment: Deployment, run: str, notice: Callable[[str], None]
+) -> Backup | None:
+    folder = BackupFolder(deployment.directory / FOLDER, access.application, ".backup")
+    started = time.monotonic()
+    try:
+        path = folder.prepare(run)
+        part = part_of(path)
+        done = subprocess.run(  # noqa: S603 - the operator's own command, without a shell
+            [word.replace("{output}", str(part)) for word in deployment.backup_command],
+            env={**os.environ, **connection_variables(access.database.url)},
+            cwd=deployment.directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            umask=0o077,
+            check=False,
+        )
+        if done.returncode != 0:
+            said = " ".join((done.stderr.strip() or done.stdout).split())[-500:]
+            cause = f"exit code {done.returncode}. {access.database.scrub(said)}"
+            raise CopyError(cause.rstrip(". "))
+        if not part.exists():
+            notice(f"Backup    by the configured command ({time.monotonic() - started:.1f} s)")
+            return None
+        part.replace(path)
+    except (CopyError, OSError) as error:
+        raise _failed("The configured backup_command failed", error) from error
+    return _finish(access, folder, path, started, notice)
+
+
+def _failed(what: str, error: CopyError | OSError) -> BackupError:
+    cause = str(error)
+    if isinstance(error, OSError):
+        cause = f"{error.filename}: {error.strerror}"
+    return BackupError(
+        f"{what}: {cause}.", remedy="Mend the cause, or go on without a backup: --no-backup."
+    )
+
+
+def _finish(
+    access: Access,
+    folder: BackupFolder,
+    path: Path,
+    started: float,
+    notice: Callable[[str], None],
+) -> Backup:
+    backup = Backup(path, datetime.now(timezone.utc), path.stat().st_size)
+    deployment = access.deployment
+    folder.prune(path, deployment.backups_kept if deployment else DEFAULT_BACKUPS_KEPT)
+    took = time.monotonic() - started
+    notice(f"Backup    {path} ({backup.size / 1e6:.1f} MB, {took:.1f} s)")
+    return backup
+
+
+def connection_variables(url: sa.URL) -> dict[str, str]:
+    """Return how a backup command learns what to connect to: never by its arguments.
+
+    ``DATABASE_URL`` without SQLAlchemy's driver, and what the tools of PostgreSQL and MariaDB read.
+    """
+    plain = url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False)
+    variables: dict[str, object] = {"DATABASE_URL": plain}
+    if url.get_backend_name() == "postgresql":
+        variables |= {
+            "PGHOST": url.query.get("host") or url.host,
+            "PGPORT": url.query.get("port") or url.port,
+            "PGUSER": url.username,
+            "PGPASSWORD": url.query.get("password") or url.password,
+            "PGDATABASE": url.database,
+            "PGSSLMODE": url.query.get("sslmode"),
+        }
+    elif url.password:
+        variables["MYSQL_PWD"] = url.password
+    return {name: str(value) for name, value in variables.items() if value}
+
+
+def _tables(connection: sa.Connection, ours: frozenset[str]) -> list[str]:
+    return [name for name in sa.inspect(connection).get_table_names() if name not in ours]
+
+
+def _holds_rows(connection: sa.Connection, ours: frozenset[str]) -> bool:
+    """Tell whether a table that is not among *ours* has a row."""
+    for name in _tables(connection, ours):
+        try:
+            query = sa.select(sa.literal(1)).select_from(sa.table(name)).limit(1)
+            if connection.execute(query).first():
+                return True
+        except exc.DBAPIError:  # of a module that is not loaded, or damaged: who knows
+            return True
+    return False
