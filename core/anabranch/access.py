@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from anabranch.bookkeeping import record_adoption
+from anabranch.cache import HeaderCache
 from anabranch.database import Database
 from anabranch.deployment import DEFAULT_LOCK_TIMEOUT, Deployment
 from anabranch.discovery import Discovery
@@ -48,9 +49,9 @@ class Access:
         """What is installed, narrowed by the configuration; read once."""
         if self.deployment is None:
             return read_installation(self._discover(), _nobody)
-        return read_installation(
-            self._discover(), self.deployment.leaves_out, self.deployment.named
-        )
+        deployment = self.deployment
+        cache = HeaderCache.beside(deployment.directory)
+        return read_installation(self._discover(), deployment.leaves_out, deployment.named, cache)
 
     @property
     def lock_timeout(self) -> float:

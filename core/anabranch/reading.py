@@ -10,6 +10,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from anabranch.adoption import UNKNOWN_POSITION, Adoption, adopt
+from anabranch.cache import HeaderCache
 from anabranch.discovery import Discovery, Owner
 from anabranch.errors import IntegrityError
 from anabranch.graph import Graph
@@ -178,17 +179,22 @@ class Reading:
 
 
 def read_installation(
-    discovery: Discovery, leaves_out: Callable[[str], bool], named: Iterable[str] = ()
+    discovery: Discovery,
+    leaves_out: Callable[[str], bool],
+    named: Iterable[str] = (),
+    cache: HeaderCache | None = None,
 ) -> Installation:
     """Read the headers of every owner's revisions; the faults of owners left out do not count.
 
     :param named: the plugins that the deployment's configuration speaks of.
+    :param cache: what may know the headers already; by default the user's.
     """
+    cache = cache or HeaderCache.beside(None)
     revisions: list[Revision] = []
     problems = [*discovery.problems, *_unknown_names(discovery, named)]
     for owner in discovery.owners:
         if owner.location is not None:
-            found, faults = read_location(owner.name, owner.location)
+            found, faults = read_location(owner.name, owner.location, cache)
             revisions += found
             problems += faults
     disabled = frozenset(

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import io
+import os
 import re
 import tokenize
 import warnings
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from anabranch.cache import Entries, HeaderCache, Stamp, stamp_of
 from anabranch.problems import Problem
 from anabranch.revision import Revision, RevisionKey
 
@@ -50,33 +52,96 @@ class _UnreadableError(Exception):
     """The file is damaged; the text says how."""
 
 
-def read_location(owner: str, location: Path) -> tuple[tuple[Revision, ...], tuple[Problem, ...]]:
+def read_location(
+    owner: str, location: Path, cache: HeaderCache | None = None
+) -> tuple[tuple[Revision, ...], tuple[Problem, ...]]:
     """Read the headers of all revision files of *owner* in *location*, by name.
 
     Files that assign no ``revision`` are not revisions and are passed over. A header that cannot
     be read is a problem of this owner; it stops neither the other files nor the other owners.
+
+    :param cache: what may know the headers already; what is read now is kept there.
     """
     revisions: list[Revision] = []
     problems: list[Problem] = []
-    for path in sorted(location.glob("*.py")):
-        if path.name.startswith(("__init__", ".")):
+    entries = Entries(location) if cache is None else cache.load(location)
+    found: dict[str, Any] = {}
+    try:
+        files = sorted(_revision_files(location))
+    except OSError as error:
+        return (), (_unreadable(owner, location, _one_line(error)),)
+    for name, stamp in files:
+        path = location / name
+        known = entries.get(name, stamp) if stamp else None
+        if known is not None:
+            found[name] = entries.found[name]
+            if known:
+                revisions.append(_from_cache(owner, path, known))
             continue
         try:
-            revision = _read(owner, path)
+            revision, is_certain = _read(owner, path)
         except _UnreadableError as error:
-            problems.append(
-                Problem(
-                    code="AB118",
-                    owner=owner,
-                    text=f"The revision file {path} of {owner} cannot be read: {error}",
-                    remedy=f"Mend the file, or reinstall the package of {owner}.",
-                    path=str(path),
-                )
-            )
-        else:
-            if revision is not None:
-                revisions.append(revision)
+            problems.append(_unreadable(owner, path, str(error)))
+            continue
+        if revision is not None:
+            revisions.append(revision)
+        if stamp and is_certain and entries.is_settled(stamp):
+            found[name] = [stamp, _for_cache(revision)]
+    if cache is not None and found != entries.found:
+        cache.store(entries, found)
     return tuple(revisions), tuple(problems)
+
+
+def _revision_files(location: Path) -> Iterator[tuple[str, Stamp | None]]:
+    """Yield the name and the stamp of each file that may hold a revision."""
+    with os.scandir(location) as files:
+        for file in files:
+            if file.name.endswith(".py") and not file.name.startswith(("__init__", ".")):
+                try:
+                    yield file.name, stamp_of(file.stat())
+                except OSError:  # a link that leads nowhere
+                    yield file.name, None
+
+
+def _unreadable(owner: str, path: Path, cause: str) -> Problem:
+    return Problem(
+        code="AB118",
+        owner=owner,
+        text=f"The revision file {path} of {owner} cannot be read: {cause}",
+        remedy=f"Mend the file, or reinstall the package of {owner}.",
+        path=str(path),
+    )
+
+
+def _for_cache(revision: Revision | None) -> list[Any]:
+    """Return what is kept of a header; nothing of a file that is no revision."""
+    if revision is None:
+        return []
+    return [
+        revision.id,
+        revision.down_revisions,
+        revision.depends_on,
+        revision.branch_labels,
+        revision.message,
+        revision.created and revision.created.isoformat(),
+        revision.checksum,
+        revision.autocommit,
+    ]
+
+
+def _from_cache(owner: str, path: Path, known: list[Any]) -> Revision:
+    id_, down, depends, labels, message, created, checksum_, autocommit = known
+    return Revision(
+        RevisionKey(owner, id_),
+        tuple(down),
+        tuple(depends),
+        tuple(labels),
+        message,
+        created and datetime.fromisoformat(created),
+        str(path),
+        checksum_,
+        autocommit,
+    )
 
 
 def load_script(revision: Revision) -> ModuleType:
@@ -99,16 +164,17 @@ def checksum(text: str) -> str:
     return "v1:" + hashlib.sha256("\n".join(lines).rstrip("\n").encode()).hexdigest()
 
 
-def _read(owner: str, path: Path) -> Revision | None:
+def _read(owner: str, path: Path) -> tuple[Revision | None, bool]:
+    """Read one file, and tell whether what it says follows from its text alone."""
     try:
         text = _decode(path.read_bytes())
     except (OSError, SyntaxError, UnicodeDecodeError, LookupError) as error:
         raise _UnreadableError(_one_line(error)) from error
     try:
-        header, docstring = _header(text, path)
+        header, docstring, is_certain = _header(text, path)
         if header is None:
-            return None
-        return Revision(
+            return None, is_certain
+        revision = Revision(
             key=RevisionKey(owner, _id(header.get("revision"))),
             down_revisions=_names(header, "down_revision"),
             depends_on=_names(header, "depends_on"),
@@ -121,6 +187,7 @@ def _read(owner: str, path: Path) -> Revision | None:
         )
     except (RecursionError, MemoryError) as error:  # the latter from Python's own parser
         raise _UnreadableError("it is nested too deeply.") from error
+    return revision, is_certain
 
 
 def _decode(raw: bytes) -> str:
@@ -128,15 +195,15 @@ def _decode(raw: bytes) -> str:
     return io.TextIOWrapper(io.BytesIO(raw), encoding=encoding).read()
 
 
-def _header(text: str, path: Path) -> tuple[dict[str, Any] | None, str]:
+def _header(text: str, path: Path) -> tuple[dict[str, Any] | None, str, bool]:
     """Read the header by the cheapest way that is certain: literally, by ``ast``, by import."""
     if not _REVISION.search(text):
-        return None, ""
+        return None, "", True
     match = _DOCSTRING.match(text)
     docstring, rest = (_unescaped(match[2]), text[match.end() :]) if match else ("", text)
     header = _literal_header(rest)
     if header is not None:
-        return header, docstring
+        return header, docstring, True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old escapes: whoever runs the file sees them
@@ -145,9 +212,9 @@ def _header(text: str, path: Path) -> tuple[dict[str, Any] | None, str]:
         raise _UnreadableError(_one_line(error)) from error
     docstring = ast.get_docstring(tree) or ""
     try:
-        return _ast_header(tree), docstring
+        return _ast_header(tree), docstring, True
     except _ComputedError:
-        return _imported_header(path), docstring
+        return _imported_header(path), docstring, False
 
 
 def _unescaped(docstring: str) -> str:
