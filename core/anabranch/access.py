@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from anabranch.cache import HeaderCache
 from anabranch.database import Database
 from anabranch.deployment import DEFAULT_LOCK_TIMEOUT, Deployment
 from anabranch.discovery import Discovery
+from anabranch.errors import HookError, PluginError
 from anabranch.locking import run_lock
 from anabranch.reading import Installation, Reading, read_database, read_installation
 from anabranch.recorder import Event, Recorder
@@ -48,10 +50,19 @@ class Access:
     def installation(self) -> Installation:
         """What is installed, narrowed by the configuration; read once."""
         if self.deployment is None:
-            return read_installation(self._discover(), _nobody)
-        deployment = self.deployment
-        cache = HeaderCache.beside(deployment.directory)
-        return read_installation(self._discover(), deployment.leaves_out, deployment.named, cache)
+            found = read_installation(self._discover(), _nobody)
+        else:
+            deployment = self.deployment
+            cache = HeaderCache.beside(deployment.directory)
+            found = read_installation(
+                self._discover(), deployment.leaves_out, deployment.named, cache
+            )
+        problems = (
+            # A script may quote, in what it raises, what the application was configured with.
+            replace(item, text=self.database.scrub(item.text)) if item.code == "AB118" else item
+            for item in found.problems
+        )
+        return replace(found, problems=tuple(problems))
 
     @property
     def lock_timeout(self) -> float:
@@ -133,9 +144,19 @@ class Access:
         return reading
 
     @contextmanager
-    def _reachable(self) -> Generator[None, None, None]:
+    def scrubbed(self) -> Generator[None, None, None]:
+        """Take the database's password out of what plugins' modules raise in the block."""
         try:
             yield
+        except (HookError, PluginError) as error:
+            error.scrub(self.database.scrub)
+            raise
+
+    @contextmanager
+    def _reachable(self) -> Generator[None, None, None]:
+        try:
+            with self.scrubbed():
+                yield
         except exc.DBAPIError as error:
             raise self.database.unreachable(error) from error
 

@@ -160,7 +160,8 @@ def _name_problem(name: str, entry_point: importlib.metadata.EntryPoint) -> Prob
 
 
 def _value_problem(name: str, entry_point: importlib.metadata.EntryPoint) -> Problem | None:
-    if all(part.isidentifier() for part in entry_point.value.split(":")[0].strip().split(".")):
+    match = entry_point.pattern.match(entry_point.value)
+    if match and all(part.isidentifier() for part in match["module"].split(".")):
         return None
     return Problem(
         code="AB112",
@@ -231,14 +232,19 @@ def _from_entry_points(name: str, parts: dict[str, importlib.metadata.EntryPoint
         migrations=migrations,
         location=_versions(find_module(migrations)) if migrations else None,
         models=(models,) if models else (),
-        hooks=parts["hooks"].value if "hooks" in parts else "",
+        hooks=_value(parts["hooks"]) if "hooks" in parts else "",
         distribution=distribution,
         version=version,
     )
 
 
 def _module(entry_point: importlib.metadata.EntryPoint | None) -> str:
-    return entry_point.value.split(":")[0].strip() if entry_point else ""
+    return entry_point.module if entry_point else ""
+
+
+def _value(entry_point: importlib.metadata.EntryPoint) -> str:
+    """Return ``module`` or ``module:attribute``, without the extras that may follow."""
+    return ":".join(filter(None, (entry_point.module, entry_point.attr)))
 
 
 def _from_source(name: str, source: MigrationSource) -> Owner:

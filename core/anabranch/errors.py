@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anabranch.problems import Problem
     from anabranch.revision import RevisionKey
@@ -31,6 +31,11 @@ class AnabranchError(Exception):
         self.what = what
         self.remedy = remedy
         self.state = state
+
+    def scrub(self, scrubbed: Callable[[str], str]) -> None:
+        """Pass every text through *scrubbed*, which takes secrets out."""
+        self.what, self.remedy, self.state = map(scrubbed, (self.what, self.remedy, self.state))
+        self.args = (self.what,)
 
 
 class UsageError(AnabranchError):

@@ -42,8 +42,8 @@ from anabranch.objects import ObjectChanges, ObjectTracker
 from anabranch.planning import Plan, Step
 from anabranch.recorder import Event, Recorder, State, now
 from anabranch.references import ReferenceGuard
-from anabranch.revision import AppliedRevision, RevisionKey
-from anabranch.seeding import sow
+from anabranch.revision import CORE, AppliedRevision, RevisionKey
+from anabranch.seeding import sow, unannounced
 from anabranch.transactions import Mode, Unit, units_of
 from anabranch.wording import counted
 
@@ -84,7 +84,11 @@ class _Run:
 
 
 class Executor:
-    """Runs plans, up or down, on one connection that already holds the migration lock."""
+    """Runs plans, up or down, on one connection that already holds the migration lock.
+
+    :param finished: what the journal says once hooks and seeds are done; empty for nothing.
+    :ivar sown: the seeds that were put in place, in words.
+    """
 
     def __init__(
         self,
@@ -99,7 +103,10 @@ class Executor:
         metadata: sa.MetaData,
         report: Callable[[Progress], None],
         guards: Sequence[Guard] = (),
+        finished: str = "",
     ) -> None:
+        self.sown: tuple[str, ...] = ()
+        self._finished = finished
         self.run_id = uuid.uuid4().hex[:12]
         self._database = database
         self._connection = connection
@@ -282,23 +289,37 @@ class Executor:
         connection, revisions = self._connection, [str(key) for key in plan.keys]
         try:
             with connection.begin():
-                self._hooks.notify(
-                    "anabranch_after_run", connection=connection, revisions=revisions
-                )
-            for owner, seed in self._hooks.seeds():
-                sow(
-                    owner,
-                    seed,
-                    database=self._database,
-                    connection=connection,
-                    recorder=self._recorder,
-                    ledger=self._ledger,
-                    run=self.run_id,
-                    actor=self._actor,
-                )
+                if not revisions:  # a run before this one did not come that far
+                    revisions = unannounced(self._recorder.events(connection))
+                if revisions:
+                    self._hooks.notify(
+                        "anabranch_after_run", connection=connection, revisions=revisions
+                    )
+            applied = {*self._state.applied, *self._ledger.committed}
+            self.sown = sow(
+                [
+                    (owner, seed)
+                    for owner, seed in self._hooks.seeds()
+                    # What has no revisions of its own is a part of the host.
+                    if applied.issuperset(self._graph.of(owner) or self._graph.of(CORE))
+                ],
+                database=self._database,
+                connection=connection,
+                recorder=self._recorder,
+                ledger=self._ledger,
+                run=self.run_id,
+                actor=self._actor,
+            )
+            if self._finished and (self._state.prepared or self._ledger.committed):
+                with connection.begin():
+                    self._ledger.note(
+                        Event(
+                            "finished", now(), self.run_id, actor=self._actor, detail=self._finished
+                        )
+                    )
         except (AnabranchError, KeyboardInterrupt) as error:
             done = counted(
-                len(revisions),
+                len(plan.keys),
                 "revision of this run is applied and stays so.",
                 "revisions of this run are applied and stay so.",
             )

@@ -6,14 +6,17 @@ import importlib
 import operator
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
 from anabranch.discovery import Owner
 from anabranch.errors import AnabranchError, HookError, PluginError
+from anabranch.problems import Problem
 from anabranch.revision import CORE
 from anabranch_plugins_api import MigrationSource, Seed, hookspecs
+
+_Item = TypeVar("_Item")
 
 
 class Hooks:
@@ -33,15 +36,23 @@ class Hooks:
             named[name] += 1
             self._register(plugin, name if named[name] == 1 else f"{name} {named[name]}")
 
-    def load(self, owners: Iterable[Owner], *, disabled: Collection[str] = ()) -> None:
+    def load(
+        self, owners: Iterable[Owner], *, disabled: Collection[str] = ()
+    ) -> tuple[Problem, ...]:
         """Import the hook modules of *owners* that have one and are not *disabled*.
 
-        :raises PluginError: if one cannot be imported.
+        Returns what is wrong with those that cannot be used; the others can.
         """
+        problems: list[Problem] = []
         for owner in owners:
             if owner.hooks and owner.name not in disabled:
-                plugin = import_for(owner, owner.hooks)
-                self._register(plugin, owner.name)
+                try:
+                    self._register(import_for(owner, owner.hooks), owner.name)
+                except PluginError as error:
+                    problems.append(
+                        Problem(error.code, owner.name, error.what, remedy=error.remedy)
+                    )
+        return tuple(problems)
 
     def _register(self, plugin: object, name: str) -> None:
         try:
@@ -55,23 +66,38 @@ class Hooks:
 
     def sources(self) -> tuple[MigrationSource, ...]:
         """Return the migration sources declared in code."""
-        return tuple(
-            source for _, found in self.call("anabranch_migration_sources") for source in found
-        )
+        found = self._collect("anabranch_migration_sources", MigrationSource)
+        return tuple(source for _, source in found)
 
     def requirements(self, connection: Any) -> tuple[str, ...]:
         """Return every unmet requirement, with the plugin it is of."""
-        return tuple(
-            f"{owner}: {text}"
-            for owner, found in self.call("anabranch_requirements", connection=connection)
-            for text in found
-        )
+        found = self._collect("anabranch_requirements", str, connection=connection)
+        return tuple(f"{owner}: {text}" for owner, text in found)
 
     def seeds(self) -> tuple[tuple[str, Seed], ...]:
         """Return the seeds with the plugins they are of, in the plugins' order."""
-        return tuple(
-            (owner, seed) for owner, found in self.call("anabranch_seeds") for seed in found
-        )
+        return tuple(self._collect("anabranch_seeds", Seed))
+
+    def _collect(
+        self, name: str, kind: type[_Item], **arguments: Any
+    ) -> Iterator[tuple[str, _Item]]:
+        """Yield the items of the lists that a hook returns, with their owners.
+
+        :raises HookError: for a list of something else, or no list.
+        """
+        for owner, found in self.call(name, **arguments):
+            items = None
+            if isinstance(found, Iterable) and not isinstance(found, (str, bytes)):
+                items = list(found)
+            if items is None or not all(isinstance(item, kind) for item in items):
+                wrong = next((item for item in items or () if not isinstance(item, kind)), found)
+                raise HookError(
+                    f"The hook {name} of {owner} must return a list of {kind.__name__}, "
+                    f"not {'one with ' if items else ''}{type(wrong).__name__}.",
+                    owner=owner,
+                    remedy=f"Mend or disable the plugin {owner}.",
+                )
+            yield from ((owner, item) for item in items)
 
     def notify(self, name: str, **arguments: Any) -> None:
         """Call a hook that returns nothing."""

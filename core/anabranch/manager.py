@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -293,9 +294,10 @@ class MigrationManager:
         """
         from anabranch.authoring import write_revision
 
-        return write_revision(
-            self, target, plugin=plugin, initialize=initialize, message=message, report=report
-        )
+        with self.open(target).scrubbed() if target is not None else nullcontext():
+            return write_revision(
+                self, target, plugin=plugin, initialize=initialize, message=message, report=report
+            )
 
     # -- what a host developer does
 

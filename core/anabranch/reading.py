@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -36,6 +37,18 @@ class Installation:
     revisions: tuple[Revision, ...]
     disabled: frozenset[str]
     problems: tuple[Problem, ...]
+
+    @property
+    def hooking(self) -> tuple[Owner, ...]:
+        """The owners that have hooks and take part."""
+        owners = self.discovery.owners
+        return tuple(owner for owner in owners if owner.hooks and owner.name not in self.disabled)
+
+    @property
+    def hooks_digest(self) -> str:
+        """Name the packages whose hooks take part: equal digests mean the same versions."""
+        lines = (f"{o.name} {o.hooks} {o.distribution} {o.version}\n" for o in self.hooking)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

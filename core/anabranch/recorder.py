@@ -39,7 +39,7 @@ class Event:
     """A line of the journal.
 
     :ivar event: ``run``, ``applied``, ``reverted``, ``failed``, ``adopted``, ``seeded``,
-        ``purged``, ``forgotten`` or ``restored``.
+        ``finished``, ``purged``, ``forgotten`` or ``restored``.
     :ivar duration: seconds.
     """
 
@@ -259,6 +259,22 @@ class Recorder:
         if run is not None:
             query = query.where(journal.c.run == run)
         return tuple(Event(*row) for row in reversed(connection.execute(query).all()))
+
+    def finished(self, connection: sa.Connection) -> str | None:
+        """Read what the last run noted at its end.
+
+        Empty if it did not come to its end or noted nothing, None if there was no run.
+        """
+        if not sa.inspect(connection).has_table(self._journal.name, self.schema):
+            return None
+        event = self._journal.c.event
+        last = connection.execute(
+            sa.select(event, self._journal.c.detail)
+            .where(event.in_(("run", "finished")))
+            .order_by(self._journal.c.seq.desc())
+            .limit(1)
+        ).first()
+        return None if last is None else last.detail if last.event == "finished" else ""
 
     def objects(self, connection: sa.Connection) -> tuple[OwnedObject, ...]:
         """Read who owns which table, column and index."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import sqlalchemy as sa
 
 from anabranch.database import Database
@@ -13,8 +15,7 @@ from anabranch_plugins_api import Seed
 
 
 def sow(
-    owner: str,
-    seed: Seed,
+    seeds: Iterable[tuple[str, Seed]],
     *,
     database: Database,
     connection: sa.Connection,
@@ -22,29 +23,64 @@ def sow(
     ledger: Ledger,
     run: str,
     actor: str,
-) -> None:
-    """Put the rows of *seed* in place, if not done yet in this version or a later one.
+) -> tuple[str, ...]:
+    """Put in place the rows of *seeds* that are not yet, in this version or a later one.
 
-    They and the journal's line become true together.
+    Each in a transaction of its own, in which the journal's line becomes true too. Returns what was
+    put in place, in words.
 
+    :param seeds: with the owners they are of.
     :param run: the run that the journal is to name, as *actor* is who started it.
-    :raises HookError: if the seed fails; its transaction is rolled back.
+    :raises HookError: for the first that failed, once the others had their turn.
     """
-    try:
-        with connection.begin():
-            seeded = [
-                event.detail.rpartition(" ")
-                for event in recorder.events(connection)
-                if event.event == "seeded" and event.owner == owner
-            ]
-            if any(name == seed.name and int(v) >= seed.version for name, _, v in seeded):
-                return
-            seed.run(connection)
-            detail = f"{seed.name} {seed.version}"
-            ledger.note(Event("seeded", now(), run, owner, actor=actor, detail=detail))
-    except (Exception, SystemExit) as error:
-        raise HookError(
-            f"The seed {seed.name!r} of {owner} failed: {cause_of(error, database)}",
-            owner=owner,
-            remedy=f"Mend or disable the plugin {owner}.",
-        ) from error
+    with connection.begin():
+        versions = _sown(recorder.events(connection))
+    sown: list[str] = []
+    failure: HookError | None = None
+    for owner, seed in seeds:
+        if versions.get((owner, seed.name), seed.version - 1) >= seed.version:
+            continue
+        detail = f"{seed.name} {seed.version}"
+        try:
+            with connection.begin():
+                seed.run(connection)
+                ledger.note(Event("seeded", now(), run, owner, actor=actor, detail=detail))
+        except (Exception, SystemExit) as error:
+            failure = failure or _failure(owner, seed, error, database)
+        else:
+            sown.append(f"{owner}: {detail}")
+    if failure is not None:
+        raise failure
+    return tuple(sown)
+
+
+def _failure(owner: str, seed: Seed, error: BaseException, database: Database) -> HookError:
+    failure = HookError(
+        f"The seed {seed.name!r} of {owner} failed: {cause_of(error, database)}",
+        owner=owner,
+        remedy=f"Mend or disable the plugin {owner}, then run the same command again.",
+    )
+    failure.__cause__ = error
+    return failure
+
+
+def _sown(events: Iterable[Event]) -> dict[tuple[str, str], int]:
+    """Return the latest version of each seed that is in place, by owner and name."""
+    versions: dict[tuple[str, str], int] = {}
+    for event in events:
+        if event.event == "seeded":
+            name, _, version = event.detail.rpartition(" ")
+            known = versions.get((event.owner, name), int(version))
+            versions[event.owner, name] = max(known, int(version))
+    return versions
+
+
+def unannounced(events: Iterable[Event]) -> list[str]:
+    """Return the revisions that runs applied since the last one that came to its end."""
+    keys: list[str] = []
+    for event in events:
+        if event.event == "finished":
+            keys.clear()
+        elif event.event == "applied":
+            keys.append(f"{event.owner}@{event.revision}")
+    return keys

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from anabranch.access import Access
 from anabranch.bookkeeping import refresh_projection
 from anabranch.errors import LockError, RefusedError, RequirementError
-from anabranch.planning import HEADS, Plan
+from anabranch.planning import HEADS, Plan, make_plan
 from anabranch.problems import Problem
 from anabranch.reading import Reading
 from anabranch.revision import RevisionKey
@@ -25,12 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What a run did: the revisions it applied, in order, and the plan's digest."""
+    """What a run did: the revisions it applied, in order, and the plan's digest.
+
+    :ivar problems: also those of plugins whose hooks cannot be used: they and what needs them were
+        left out.
+    :ivar sown: the seeds that were put in place, in words.
+    """
 
     applied: tuple[RevisionKey, ...]
     digest: str
     duration: float
     problems: tuple[Problem, ...]
+    sown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,26 +64,47 @@ def run_upgrade(
     """
     started = time.monotonic()
     with suppress(LockError):  # a migrator that is about to commit; the lock waits for it
-        reading = access.read()
-        reading.require_sound(strict=options.strict)
-        plan = reading.plan(options.to)
-        if not plan and not reading.stale:
+        with access.look() as (reading, looking):
+            reading.require_sound(strict=options.strict)
+            plan = reading.plan(options.to)
+            idle = not plan and not reading.stale
+            idle = idle and not _is_unfinished(access, looking, plugins)
+        if idle:
             return Upgrade((), plan.digest, time.monotonic() - started, reading.problems)
     with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
         reading = access.read_locked(connection)
         reading.require_sound(strict=options.strict)
         plan = reading.plan(options.to)
-        if options.digest is not None and plan.digest != options.digest:
-            raise RefusedError(
-                f"The plan has the digest {plan.digest}, not {options.digest}.",
-                remedy="Look at the plan again; packages or the database changed since.",
-            )
-        applied: tuple[RevisionKey, ...] = ()
-        if plan:
-            applied = _run(access, connection, reading, plan, metadata, plugins, options)
-        elif reading.stale:
+        _require_digest(plan, options)
+        done = Upgrade((), plan.digest, 0.0, reading.problems)
+        if not plan and reading.stale:
             refresh_projection(access.recorder, connection, reading)
-    return Upgrade(applied, plan.digest, time.monotonic() - started, reading.problems)
+            reading = access.read_locked(connection)
+        if plan or _is_unfinished(access, connection, plugins):
+            connection.rollback()
+            done = _run(access, connection, reading, plan, metadata, plugins, options)
+    return replace(done, duration=time.monotonic() - started)
+
+
+def _is_unfinished(
+    access: Access, connection: sa.Connection | None, plugins: Sequence[object]
+) -> bool:
+    """Tell whether hooks or seeds of plugins wait for their turn, without importing them.
+
+    Because a run did not come to its end, or other plugins take part than in the last one.
+    """
+    if connection is None or not (plugins or access.installation.hooking):
+        return False
+    finished = access.recorder.finished(connection)
+    return finished is not None and finished != access.installation.hooks_digest
+
+
+def _require_digest(plan: Plan, options: UpgradeOptions) -> None:
+    if options.digest is not None and plan.digest != options.digest:
+        raise RefusedError(
+            f"The plan has the digest {plan.digest}, not {options.digest}.",
+            remedy="Look at the plan again; packages or the database changed since.",
+        )
 
 
 def _run(
@@ -88,7 +115,7 @@ def _run(
     metadata: Any,
     plugins: Sequence[object],
     options: UpgradeOptions,
-) -> tuple[RevisionKey, ...]:
+) -> Upgrade:
     # Not needed where nothing is pending, which is most starts.
     from anabranch.backup import backed_up
     from anabranch.executor import Executor
@@ -97,7 +124,14 @@ def _run(
 
     installation = access.installation
     hooks = Hooks(plugins)
-    hooks.load(installation.discovery.owners, disabled=installation.disabled)
+    broken = tuple(
+        replace(problem, text=access.database.scrub(problem.text))
+        for problem in hooks.load(installation.discovery.owners, disabled=installation.disabled)
+    )
+    if broken:
+        left_out = installation.disabled | {problem.owner for problem in broken}
+        plan = make_plan(reading.graph, reading.applied, options.to, disabled=left_out)
+        _require_digest(plan, options)
     unmet = hooks.requirements(connection)
     connection.rollback()
     if unmet:
@@ -105,6 +139,7 @@ def _run(
             "Requirements are not met:\n" + "\n".join(f"  {text}" for text in unmet),
             remedy="Provide them, or disable the plugins that ask for them.",
         )
+    finishes = not broken and (plugins or installation.hooking)
     executor = Executor(
         database=access.database,
         connection=connection,
@@ -115,8 +150,12 @@ def _run(
         hooks=hooks,
         metadata=core_metadata(metadata),
         report=options.report,
+        finished=installation.hooks_digest if finishes else "",
     )
-    if not access.wants_backup(options.backup):
-        return executor.run(plan, options.transaction)
-    with backed_up(access, connection, plan, run=executor.run_id, notice=options.notice):
-        return executor.run(plan, options.transaction)
+    backup: AbstractContextManager[object] = nullcontext()
+    if plan and access.wants_backup(options.backup):
+        backup = backed_up(access, connection, plan, run=executor.run_id, notice=options.notice)
+    with backup:
+        applied = executor.run(plan, options.transaction)
+    problems = (*reading.problems, *broken)
+    return Upgrade(applied, plan.digest, 0.0, problems, executor.sown)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from anabranch import AnabranchError, MigrationManager, PluginError, RevisionError
-from anabranch.errors import HookError, RequirementError
+from anabranch import AnabranchError, MigrationManager, RevisionError
+from anabranch.errors import HookError, RefusedError, RequirementError
 from anabranch_plugins_api import MigrationSource, Seed, hookimpl
 from support.databases import Database
 from support.store import Store, table
@@ -243,41 +243,124 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_hook_module_stops_the_run_and_only_the_run(store: Store, how: str) -> None:
-    """Its real cause is told, nothing is changed, and the status still answers."""
+def test_a_broken_hook_module_keeps_back_what_needs_its_plugin(store: Store, how: str) -> None:
+    """Its real cause is told; the core and the other plugins go on."""
     store.core(revision_file("c1", upgrade=table("one")))
     store.plugin("billing", revision_file("b1"), hooks=BROKEN[how])
-    with pytest.raises(PluginError, match=r"hooks.* of billing \(store-billing 1.0\)") as raised:
-        store.upgrade()
-    assert raised.value.exit_code == 4
-    assert store.database.schema() == {}
+    store.plugin("invoices", revision_file("i1", created="2024-03-01", depends="billing@b1"))
+    store.plugin("reviews", revision_file("r1", created="2024-04-01"), hooks=seeds(("first", 1)))
+    store.core(revision_file("c1", upgrade=table("one", "x")))
+    with store.manager() as manager:
+        done = manager.upgrade(store.deployment)
+    assert [str(key) for key in done.applied] == ["core@c1", "reviews@r1"]
+    assert sown(store) == [0]
+    (problem,) = done.problems
+    assert (problem.code, problem.owner, problem.level) == ("AB112", "billing", "error")
     causes = {
         "missing import": "No module named 'no_such_module'",
         "error": "ZeroDivisionError",
         "exit": "SystemExit: 3",
         "syntax": "SyntaxError",
     }
-    assert causes[how] in raised.value.what
-    assert "disabled" in raised.value.remedy
-    assert store.plan() == ["core@c1", "billing@b1"]
-    assert store.state_of("billing") == "pending"
-    store.configure('[plugins]\ndisabled = ["billing"]')
-    assert store.upgrade() == ["core@c1"]
+    assert "of billing (store-billing 1.0)" in problem.text
+    assert causes[how] in problem.text
+    assert "disabled" in problem.remedy
+    assert store.plan() == ["billing@b1", "invoices@i1"]
+    store.configure('[plugins]\ndisabled = ["billing", "invoices"]')
+    assert store.upgrade() == []
+    assert "finished" in store.journal
 
 
-def test_status_and_plan_work_beside_a_broken_hook_module(sqlite_store: Store) -> None:
-    """As commands: they import no plugin."""
+def test_a_broken_hook_module_is_told_with_an_exit_code(sqlite_store: Store) -> None:
+    """As commands: the plan and the status import no plugin; the run says what it left out."""
     sqlite_store.core(revision_file("c1"))
-    sqlite_store.plugin("billing", hooks="1 / 0")
-    assert "1 revision is pending" in sqlite_store.db("status").expect(0).out
+    sqlite_store.plugin("billing", revision_file("b1"), hooks="1 / 0")
+    assert "2 revisions are pending" in sqlite_store.db("status").expect(0).out
     assert "core" in sqlite_store.db("plan").expect(0).out
-    failed = sqlite_store.init_db().expect(4)
-    assert "ZeroDivisionError" in failed.err
+    ran = sqlite_store.init_db().expect(4)
+    assert "Done: 1 revision applied" in ran.out
+    assert "Left out: billing, and what needs that." in ran.out
+    assert "ZeroDivisionError" in ran.err
+    assert "Traceback" not in ran.err
+    again = sqlite_store.init_db().expect(4)
+    assert "Nothing was applied. Left out: billing" in again.out
+
+
+def test_a_plan_that_was_agreed_to_is_not_shortened(sqlite_store: Store) -> None:
+    """With ``--digest`` it is that plan or none."""
+    sqlite_store.core(revision_file("c1"))
+    sqlite_store.plugin("billing", revision_file("b1"), hooks="1 / 0")
+    with sqlite_store.manager() as manager, pytest.raises(RefusedError):
+        manager.upgrade(
+            sqlite_store.deployment, digest=manager.plan(sqlite_store.deployment).digest
+        )
+    assert not sqlite_store.deployment.joinpath("store.sqlite").exists() or not sqlite_store.schema
+
+
+@pytest.mark.parametrize(
+    ("hook", "returned", "told"),
+    [
+        ("requirements", "'needs more'", "a list of str, not str."),
+        ("requirements", "5", "a list of str, not int."),
+        ("requirements", "[5]", "a list of str, not one with int."),
+        ("seeds", "[('a', print)]", "a list of Seed, not one with tuple."),
+        ("seeds", "print", "a list of Seed, not builtin_function_or_method."),
+    ],
+)
+def test_a_hook_that_returns_something_else_is_named(
+    sqlite_store: Store, hook: str, returned: str, told: str
+) -> None:
+    sqlite_store.core(revision_file("c1"))
+    body = f"@hookimpl\ndef anabranch_{hook}():\n    return {returned}\n"
+    sqlite_store.plugin("billing", hooks=f"from anabranch_plugins_api import hookimpl\n{body}")
+    failed = sqlite_store.init_db().expect(6 if hook == "seeds" else 5)
+    assert f"The hook anabranch_{hook} of billing must return {told}" in failed.err
     assert "Traceback" not in failed.err
 
 
-def test_an_entry_point_may_name_an_attribute(sqlite_store: Store, tmp_path: Path) -> None:
-    """``module:attribute``, nested ones too, as entry points are."""
+def test_sources_that_are_none_are_named(sqlite_store: Store) -> None:
+    class Plugin:
+        @hookimpl
+        def anabranch_migration_sources(self) -> list[str]:
+            return ["somewhere"]
+
+    sqlite_store.core(revision_file("c1"))
+    with (
+        sqlite_store.manager(plugins=[Plugin()]) as manager,
+        pytest.raises(HookError, match="a list of MigrationSource, not one with str"),
+    ):
+        manager.plan(sqlite_store.deployment)
+
+
+@pytest.mark.parametrize("where", ["hooks", "hook", "seed"])
+def test_what_a_plugin_raises_does_not_tell_the_password(
+    tmp_path: Path, postgresql_database: Database, where: str
+) -> None:
+    """Plugins connect by themselves, and drivers quote what they were given."""
+    store = Store(tmp_path, postgresql_database)
+    body = {
+        "hooks": "raise OSError('tr0ub4dor')",
+        "hook": failing("requirements").replace("not today", "tr0ub4dor"),
+        "seed": seeds(("bad", 1), body="raise OSError('tr0ub4dor')"),
+    }[where]
+    store.core(CREATE)
+    store.plugin("billing", revision_file("b1"), hooks=body)
+    url = sa.make_url(store.database.url).set(password="tr0ub4dor")
+    text = url.render_as_string(hide_password=False)
+    ran = store.init_db(env={"STORE_SQLALCHEMY_DATABASE_URL": text})
+    assert ran.code in (4, 5, 6)
+    assert "billing" in ran.err
+    assert "tr0ub4dor" not in ran.out + ran.err
+    assert "***" in ran.err
+
+
+@pytest.mark.parametrize(
+    "value", ["store_extra.parts:Parts.Plugin", "store_extra.parts : Parts.Plugin [more]"]
+)
+def test_an_entry_point_may_name_an_attribute(
+    sqlite_store: Store, tmp_path: Path, value: str
+) -> None:
+    """``module:attribute``, nested ones too, as entry points are; extras are passed over."""
     log = tmp_path / "log"
     sqlite_store.core(
         revision_file("c1"),
@@ -296,7 +379,7 @@ def test_an_entry_point_may_name_an_attribute(sqlite_store: Store, tmp_path: Pat
     )
     sqlite_store.plugin("extra", models=None, migrations=False)
     dist_info = next(sqlite_store.site.path.glob("store_extra-*.dist-info"))
-    (dist_info / "entry_points.txt").write_text("[store]\nextra = store_extra.parts:Parts.Plugin\n")
+    (dist_info / "entry_points.txt").write_text(f"[store]\nextra = {value}\n")
     run(sqlite_store)
     assert log.read_text() == "here"
 
@@ -335,7 +418,7 @@ def test_a_seed_runs_once_and_again_when_its_version_grows(store: Store) -> None
     assert store.upgrade() == ["core@c1"]
     assert sown(store) == [0, 1]
     rows = store.database.execute("SELECT * FROM anabranch_journal ORDER BY seq")
-    assert [(row["event"], row["owner"], row["detail"]) for row in rows[2:]] == [
+    assert [(row["event"], row["owner"], row["detail"]) for row in rows[2:-1]] == [
         ("seeded", "billing", "countries 1"),
         ("seeded", "billing", "taxes 1"),
     ]
@@ -375,6 +458,65 @@ def test_a_failing_seed_is_rolled_back_and_named(store: Store) -> None:
     assert sown(store) == [0]
     assert "seeded aaa" in store.journal
     assert "seeded billing" not in store.journal
+
+
+def test_a_seed_that_failed_is_tried_again_with_nothing_pending(store: Store) -> None:
+    """So is one whose run was killed before it; the others are not sown twice."""
+    store.core(CREATE)
+    store.plugin("aaa", hooks=seeds(("good", 1)))
+    store.plugin("billing", hooks=seeds(("bad", 1), body="raise ValueError('no soil')"))
+    store.plugin("ccc", hooks=seeds(("later", 1)))
+    store.init_db().expect(6)
+    assert sown(store) == [0, 0], "a plugin's fault keeps no other from its turn"
+    store.init_db().expect(6)
+    store.plugin("billing", hooks=seeds(("bad", 1)))
+    mended = store.init_db().expect(0)
+    assert "Seeded    billing: bad 1" in mended.out
+    assert sown(store) == [0, 0, 0]
+    assert "Seeded" not in store.init_db().expect(0).out
+
+
+def test_a_run_that_was_cut_off_after_its_revisions_is_finished_by_the_next(store: Store) -> None:
+    """Hooks and seeds had no turn then; they are told of those revisions."""
+    seen: list[Any] = []
+    store.core(CREATE)
+    store.plugin("aaa", hooks=seeds(("good", 1)))
+    run(store, Log(seen))
+    store.database.execute(
+        "DELETE FROM anabranch_journal WHERE event IN ('seeded', 'finished')", "DELETE FROM one"
+    )
+    seen.clear()
+    assert run(store, Log(seen)) == []
+    assert ("after run", ["core@c1"]) in seen
+    assert sown(store) == [0]
+    seen.clear()
+    assert run(store, Log(seen)) == []
+    assert seen == []
+
+
+def test_seeds_of_a_later_version_of_the_package_need_no_new_revision(store: Store) -> None:
+    """Nor do those of a plugin that has none."""
+    store.core(CREATE)
+    store.upgrade()
+    store.plugin("billing", hooks=seeds(("rows", 1)))
+    assert store.upgrade() == []
+    assert sown(store) == [0]
+    store.plugin("billing", hooks=seeds(("rows", 2)), version="2.0")
+    assert store.upgrade() == []
+    assert sown(store) == [0, 0]
+
+
+def test_seeds_wait_for_all_revisions_of_their_plugin(store: Store) -> None:
+    """An upgrade to a revision before the last leaves them to a later one."""
+    store.core(CREATE)
+    store.plugin("aaa", hooks=seeds(("good", 1)))
+    store.plugin(
+        "billing", revision_file("b1"), revision_file("b2", down="b1"), hooks=seeds(("rows", 1))
+    )
+    assert store.upgrade("billing@b1") == ["core@c1", "billing@b1"]
+    assert sown(store) == [0]
+    assert store.upgrade() == ["billing@b2"]
+    assert sown(store) == [0, 0]
 
 
 def test_plugin_objects_may_seed_and_bring_sources(store: Store, tmp_path: Path) -> None:

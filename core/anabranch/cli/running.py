@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import click
 
 from anabranch import console
 from anabranch.cli.shared import (
+    FAULTY,
     Manager,
     directory,
     lock_timeout_option,
@@ -71,14 +73,24 @@ def init_db_command(manager: Manager) -> click.Command:
                 notice=console.say,
             )
             console.say_problems(upgrade.problems)
+            for seed in upgrade.sown:
+                console.say(f"Seeded    {seed}")
+            broken = sorted({item.owner for item in upgrade.problems if item.level == "error"})
+            standing = "The database is up to date."
+            if broken:
+                standing = f"Left out: {', '.join(broken)}, and what needs that."
             if upgrade.applied:
                 done = counted(len(upgrade.applied), "revision", "revisions")
                 console.say(
                     f"Done: {done} applied in {upgrade.duration:.2f} s, plan {upgrade.digest}. "
-                    "The database is up to date."
+                    f"{standing}"
                 )
+            elif broken:
+                console.say(f"Nothing was applied. {standing}")
             else:
                 console.say("Nothing is pending: the database is up to date.")
+            if broken:
+                sys.exit(FAULTY)
 
     return init_db
 
