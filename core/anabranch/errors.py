@@ -194,6 +194,12 @@ class UnconfirmedError(RefusedError):
     code = "AB412"
 
 
+class IrreversibleError(RefusedError):
+    """A revision that would have to be reverted cannot be."""
+
+    code = "AB413"
+
+
 class UnreachableError(AnabranchError):
     """The database cannot be connected to, or cannot be opened or written."""
 

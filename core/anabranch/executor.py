@@ -87,6 +87,7 @@ class Executor:
     """Runs plans, up or down, on one connection that already holds the migration lock.
 
     :param finished: what the journal says once hooks and seeds are done; empty for nothing.
+    :param closing: what is to be done in the transaction of the last revision, after it.
     :ivar sown: the seeds that were put in place, in words.
     """
 
@@ -104,6 +105,7 @@ class Executor:
         report: Callable[[Progress], None],
         guards: Sequence[Guard] = (),
         finished: str = "",
+        closing: Callable[[], None] | None = None,
     ) -> None:
         self.sown: tuple[str, ...] = ()
         self._finished = finished
@@ -119,6 +121,7 @@ class Executor:
         self._report = report
         self._ledger = Ledger(connection, recorder, graph, state)
         self._guards: tuple[Guard, ...] = (ReferenceGuard(connection), *guards)
+        self._closing = closing
         self._actor = f"{user_name()}@{socket.gethostname()}"
 
     def run(self, plan: Plan, mode: Mode = "auto") -> tuple[RevisionKey, ...]:
@@ -189,6 +192,8 @@ class Executor:
                         break
                 for guard in self._guards:
                     guard.finish()
+                if self._closing is not None and step is run.plan.steps[-1]:
+                    self._closing()
                 ledger.write()
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             if isinstance(error, GuardError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import exc
 
 from anabranch.database import Database
-from anabranch.errors import AnabranchError, RevisionError
+from anabranch.errors import AnabranchError, RefusedError, RevisionError
 from anabranch.guards import GuardError
 from anabranch.ledger import LostWorkError, is_commit
 from anabranch.planning import Direction, Step
@@ -44,6 +44,9 @@ def failure_of(
     # What a script is refused is its own affair, a second connection of its own perhaps.
     if line is None and isinstance(error, exc.DBAPIError) and database.is_locked(error):
         return database.in_use(error, state=state)
+    if isinstance(error, RefusedError):
+        error.state = state
+        return error
     place = f"{path}, line {line}" if line else path
     remedy = "Mend the revision, then run the same command again."
     if (owner := step.key.owner) != CORE and outcome.direction == "upgrade":

@@ -15,6 +15,7 @@ from anabranch.access import Access, unheard
 from anabranch.database import Database, masked, parse_url
 from anabranch.deployment import Deployment, create_deployment, read_deployment
 from anabranch.discovery import Discovery, Owner, discover, distribution_of
+from anabranch.downgrading import Downgrade, DowngradeOptions, Host, run_downgrade
 from anabranch.errors import PendingError
 from anabranch.hooks import Hooks
 from anabranch.names import normalise
@@ -144,14 +145,51 @@ class MigrationManager:
         )
         return run_upgrade(self.open(target), self.metadata, self._plugins, options)
 
+    def downgrade(
+        self,
+        target: Target,
+        to: str,
+        *,
+        cascade: bool = False,
+        transaction: Mode = "auto",
+        lock_timeout: float | None = None,
+        agree: Callable[[Downgrade], None] = lambda downgrade: None,  # noqa: ARG005
+        report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
+        waiting: Callable[[str], None] = unheard,
+    ) -> Downgrade:
+        """Revert what comes after a revision, and whatever needs that. Loses what it holds.
+
+        Another owner's tables are never changed: a downgrade() that does is stopped and rolled
+        back.
+
+        :param to: ``owner@id``, ``owner@base`` for before its first, ``owner@-2`` for two back.
+        :param cascade: take along other owners' revisions.
+        :param transaction: as for :meth:`upgrade`.
+        :param agree: told what would be reverted; an error it raises stops the downgrade.
+        :raises IrreversibleError: if a revision is known to have no way back; nothing ran.
+        :raises DependedOnError: if other owners' revisions would be reverted too.
+        :raises RevisionError: if one fails.
+        """
+        options = DowngradeOptions(
+            cascade=cascade,
+            transaction=transaction,
+            lock_timeout=lock_timeout,
+            agree=agree,
+            report=report,
+            waiting=waiting,
+        )
+        return run_downgrade(self.open(target), self._host, to, options)
+
     def purge(
         self,
         target: Target,
         plugin: str,
         *,
         cascade: bool = False,
+        downgrades: bool = True,
         lock_timeout: float | None = None,
         agree: Callable[[Departure], None] = lambda departure: None,  # noqa: ARG005
+        report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
         waiting: Callable[[str], None] = unheard,
     ) -> Departure:
         """Take a plugin out of a database, installed or not: tables, columns, state. Rows go too.
@@ -159,14 +197,21 @@ class MigrationManager:
         Everything that others own stays as it is. On SQLite and PostgreSQL it is all or nothing.
 
         :param cascade: take along the plugins that depend on it.
+        :param downgrades: run the plugin's own downgrades first, if it is installed and all of its
+            revisions have one; else what is recorded is dropped without them.
         :param agree: told what would go, before anything does; an error it raises stops the purge.
         :raises UsageError: if the plugin has nothing in the database, or is the core.
         :raises DependedOnError: if others need it.
         """
         options = DepartureOptions(
-            cascade=cascade, lock_timeout=lock_timeout, agree=agree, waiting=waiting
+            cascade=cascade,
+            downgrades=downgrades,
+            lock_timeout=lock_timeout,
+            agree=agree,
+            report=report,
+            waiting=waiting,
         )
-        return run_purge(self.open(target), plugin, options)
+        return run_purge(self.open(target), self._host, plugin, options)
 
     def forget(
         self,
@@ -183,7 +228,12 @@ class MigrationManager:
         :raises DependedOnError: if others need it.
         """
         options = DepartureOptions(
-            cascade=False, lock_timeout=lock_timeout, agree=agree, waiting=waiting
+            cascade=False,
+            downgrades=False,
+            lock_timeout=lock_timeout,
+            agree=agree,
+            report=lambda _progress: None,
+            waiting=waiting,
         )
         return run_forget(self.open(target), plugin, options)
 
@@ -342,6 +392,10 @@ class MigrationManager:
     def recorder(self) -> Recorder:
         """The reader and writer of the bookkeeping tables."""
         return self._recorder
+
+    @property
+    def _host(self) -> Host:
+        return Host(self.metadata, self.core_modules)
 
     def _packages(self) -> list[str]:
         migrations = self._migrations

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -12,15 +13,24 @@ from anabranch.access import Access
 from anabranch.bookkeeping import actor, record_position
 from anabranch.bystanders import Bystanders
 from anabranch.clearance import clear
-from anabranch.errors import DependedOnError, RefusedError, UsageError
+from anabranch.downgrading import Host, executor_of, guard_of
+from anabranch.errors import AnabranchError, DependedOnError, RefusedError, UsageError
 from anabranch.estate import Estate, read_estates
 from anabranch.names import normalise
 from anabranch.objects import ObjectChanges, OwnedObject
-from anabranch.reading import Reading
+from anabranch.reading import Reading, read_database
 from anabranch.recorder import Event, now
+from anabranch.reversal import Reversal, reversal_of
 from anabranch.revision import CORE, RevisionKey
 from anabranch.structure import shown
+from anabranch.transactions import Mode
 from anabranch.wording import did_you_mean
+
+if TYPE_CHECKING:
+    from anabranch.executor import Progress
+
+_TRANSACTIONAL = ("sqlite", "postgresql")
+"""The databases whose transactions cover DDL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,8 @@ class Departure:
 
     :ivar estates: what each owner has that would go: dependants first, the plugin asked for last.
     :ivar revisions: what is taken off the applied set, the last applied first.
+    :ivar reversal: what the plugins' own downgrades would do first.
+    :ivar packages: the distribution and version last seen of each owner.
     :ivar reasons: for each owner but the one asked for, why it would go too.
     :ivar obstacles: why nothing can go, in sentences.
     """
@@ -36,12 +48,19 @@ class Departure:
     owner: str
     estates: tuple[Estate, ...]
     revisions: tuple[RevisionKey, ...]
+    reversal: Reversal
+    packages: Mapping[str, tuple[str, str]]
     reasons: tuple[tuple[str, str], ...]
     obstacles: tuple[str, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(estate.owner for estate in self.estates)
+
+    @property
+    def reverts(self) -> bool:
+        """Whether there are downgrades to run, and all of them can."""
+        return bool(self.reversal.plan) and not self.reversal.irreversible
 
     def same_as(self, other: Departure) -> bool:
         """Tell whether the same things would go, however many rows they have by now."""
@@ -57,13 +76,19 @@ class DepartureOptions:
     """How a purge is asked to run; see :meth:`MigrationManager.purge`."""
 
     cascade: bool
+    downgrades: bool
     lock_timeout: float | None
     agree: Callable[[Departure], None]
+    report: Callable[[Progress], None]
     waiting: Callable[[str], None]
 
 
-def run_purge(access: Access, name: str, options: DepartureOptions) -> Departure:
-    """Take what *name* made, and its state, out of the database of *access*."""
+def run_purge(access: Access, host: Host, name: str, options: DepartureOptions) -> Departure:
+    """Take what *name* made, and its state, out of the database of *access*.
+
+    Where every revision has a downgrade(), those run first; what they leave, or else everything,
+    is dropped by the record. All of it is one transaction where the database has such.
+    """
     owner = normalise(name)
     with access.look() as (reading, connection):
         shown_before = _departure(access, reading, connection, owner)
@@ -78,8 +103,28 @@ def run_purge(access: Access, name: str, options: DepartureOptions) -> Departure
                 f"What {owner} has in this database changed while it was looked at.",
                 remedy="Run the same command again, and look again.",
             )
-        with connection.begin():
-            _remove(access, connection, reading, departure)
+        if options.downgrades and departure.reverts:
+            guard = guard_of(access, connection, host)
+            executor = executor_of(
+                access,
+                connection,
+                reading,
+                host,
+                options.report,
+                guard,
+                closing=lambda: _remove(access, connection, departure, guard.bystanders),
+            )
+            whole: Mode = "run" if connection.dialect.name in _TRANSACTIONAL else "auto"
+            try:
+                executor.run(departure.reversal.plan, whole)
+            except AnabranchError as error:
+                error.remedy += " Or say --no-downgrades: what is recorded is dropped without them."
+                raise
+        else:
+            with connection.begin():
+                objects = access.recorder.objects(connection)
+                others = Bystanders(connection, objects, access.recorder.table_names)
+                _remove(access, connection, departure, others)
     return departure
 
 
@@ -142,14 +187,17 @@ def _departure(
     if CORE in reasons:
         obstacles.append(reasons.pop(CORE))
     last = {key.owner: place for place, key in enumerate(reading.graph.order)}
+    keys = {key for key in reading.applied if key.owner in (owner, *reasons)}
+    rows = (reading.state.applied[key] for key in keys if key in reading.state.applied)
     return Departure(
         owner,
         tuple(sorted(estates, key=lambda e: (e.owner == owner, -last.get(e.owner, -1)))),
-        tuple(
-            key
-            for key in reversed(reading.graph.order)
-            if key in reading.applied and key.owner in (owner, *reasons)
-        ),
+        tuple(key for key in reversed(reading.graph.order) if key in keys),
+        reversal_of(reading.graph, reading.applied, owner, keys),
+        {
+            row.key.owner: (row.distribution, row.version)
+            for row in sorted(rows, key=lambda row: row.applied_at)
+        },
         tuple(reasons.items()),
         tuple(obstacles),
     )
@@ -205,17 +253,18 @@ def _allow(departure: Departure, *, cascade: bool) -> None:
 
 
 def _remove(
-    access: Access, connection: sa.Connection, reading: Reading, departure: Departure
+    access: Access, connection: sa.Connection, departure: Departure, others: Bystanders
 ) -> None:
+    """Drop what is still there of *departure*, in the transaction that is open."""
     recorder = access.recorder
     objects = recorder.objects(connection)
-    others = Bystanders(connection, objects, recorder.table_names)
-    clear(connection, departure.estates)
+    clear(connection, read_estates(connection, objects, departure.names, recorder.table_names))
     if harm := others.harm(departure.names):
         raise RefusedError(
             f"Without {departure.owner} something of others would change: {'; '.join(harm)}.",
             remedy="Take it off by hand, then run the same command again.",
         )
+    reading = read_database(access.installation, recorder, connection)
     _record(access, connection, reading, departure, "purged")
 
 
@@ -229,21 +278,20 @@ def _record(
     """Write that *departure* is over into the transaction that is open."""
     recorder, names = access.recorder, departure.names
     at, run = now(), uuid.uuid4().hex[:12]
-    rows = [row for key, row in reading.state.applied.items() if key.owner in names]
-    last = {row.key.owner: row for row in sorted(rows, key=lambda row: row.applied_at)}
+    last = departure.packages
     record_position(
         recorder,
         connection,
         reading,
-        removed=departure.revisions,
+        removed=[key for key in departure.revisions if key in reading.applied],
         events=[
             Event(
                 event,
                 at,
                 run,
                 owner=estate.owner,
-                distribution=last[estate.owner].distribution if estate.owner in last else "",
-                version=last[estate.owner].version if estate.owner in last else "",
+                distribution=last[estate.owner][0] if estate.owner in last else "",
+                version=last[estate.owner][1] if estate.owner in last else "",
                 actor=actor(),
                 detail=", ".join(described(estate)),
             )

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from anabranch import console
-from anabranch.cli.leaving import forget_command, purge_command
+from anabranch.cli.leaving import downgrade_command, forget_command, purge_command
 from anabranch.cli.looking import history_command, plan_command, plugins_command, status_command
 from anabranch.cli.restoring import restore_command
 from anabranch.cli.running import init_db_command
@@ -100,6 +100,7 @@ def _db(manager: Manager) -> click.Group:
         status_command,
         history_command,
         plugins_command,
+        downgrade_command,
         purge_command,
         forget_command,
         restore_command,

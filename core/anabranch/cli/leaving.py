@@ -1,4 +1,4 @@
-"""``db purge`` and ``db forget``: a plugin leaves a database, or our records of it."""
+"""``db purge``, ``db forget`` and ``db downgrade``: what was applied leaves a database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import click
 
 from anabranch import console
 from anabranch.cli.consent import require_consent, yes_option
+from anabranch.cli.running import say_progress
 from anabranch.cli.shared import Manager, directory, lock_timeout_option, say_waiting, told
+from anabranch.downgrading import Downgrade
 from anabranch.estate import ROW_LIMIT
 from anabranch.purging import Departure
 from anabranch.structure import shown
@@ -22,10 +24,20 @@ def purge_command(manager: Manager) -> click.Command:
     @directory
     @plugin_argument
     @click.option("--cascade", is_flag=True, help="Purge the plugins that depend on it too.")
+    @click.option(
+        "--no-downgrades",
+        is_flag=True,
+        help="Do not run the plugin's downgrades; drop what is recorded as its own.",
+    )
     @yes_option
     @lock_timeout_option
     def purge(
-        deployment_dir: Path, plugin: str, cascade: bool, yes: bool, lock_timeout: float | None
+        deployment_dir: Path,
+        plugin: str,
+        cascade: bool,
+        no_downgrades: bool,
+        yes: bool,
+        lock_timeout: float | None,
     ) -> None:
         """Remove PLUGIN's tables, what it put on others' tables, and its state. Rows are lost.
 
@@ -35,6 +47,8 @@ def purge_command(manager: Manager) -> click.Command:
 
         def agree(departure: Departure) -> None:
             _show(departure)
+            if departure.reverts and not no_downgrades:
+                console.say("Its downgrades run first; what they leave is dropped.")
             require_consent(
                 f"All of this would be lost for {' and '.join(departure.names)}.",
                 departure.owner,
@@ -48,8 +62,10 @@ def purge_command(manager: Manager) -> click.Command:
                 deployment_dir,
                 plugin,
                 cascade=cascade,
+                downgrades=not no_downgrades,
                 lock_timeout=lock_timeout,
                 agree=agree,
+                report=say_progress,
                 waiting=say_waiting,
             )
             console.say(f"Done: {' and '.join(done.names)} purged.")
@@ -98,6 +114,60 @@ def forget_command(manager: Manager) -> click.Command:
     return forget
 
 
+def downgrade_command(manager: Manager) -> click.Command:
+    @click.command("downgrade")
+    @directory
+    @click.argument("target", metavar="OWNER@TARGET")
+    @click.option("--cascade", is_flag=True, help="Revert other owners' revisions that need them.")
+    @yes_option
+    @lock_timeout_option
+    def downgrade(
+        deployment_dir: Path, target: str, cascade: bool, yes: bool, lock_timeout: float | None
+    ) -> None:
+        """Revert what comes after a revision, and whatever needs that. Rows are lost.
+
+        The target is a revision that stays (core@4f1c), one back (billing@-1), or before the first
+        (billing@base). Shows what would be reverted, then asks. Another owner's tables are never
+        changed.
+        """
+
+        def agree(planned: Downgrade) -> None:
+            if not planned.keys:
+                return
+            console.say(f"Reverts   {counted(len(planned.keys), 'revision', 'revisions')}:")
+            for step in planned.reversal.plan.steps:
+                also = "  (needs what is reverted)" if step.key in planned.reversal.others else ""
+                console.say(f"  {step.key}  {console.one_line(step.revision.message)}{also}")
+            for table, rows in planned.rows:
+                console.say(f"  table {shown(table)}: {_counted_rows(rows)}")
+            owner = planned.reversal.owner
+            require_consent("What they hold would be lost.", owner, yes=yes)
+
+        with told():
+            app = manager()
+            console.say(f"Database  {app.open(deployment_dir).database.title}")
+            done = app.downgrade(
+                deployment_dir,
+                target,
+                cascade=cascade,
+                lock_timeout=lock_timeout,
+                agree=agree,
+                report=say_progress,
+                waiting=say_waiting,
+            )
+            if not done.keys:
+                console.say("Nothing comes after that: the database stands there already.")
+                return
+            number = counted(len(done.keys), "revision", "revisions")
+            console.say(f"Done: {number} reverted in {done.duration:.2f} s.")
+            for item in done.left:
+                of = "" if item.kind == "table" else f" of {shown(item.table)}"
+                console.say(f"Left      {item.kind} {item.name}{of}: {item.key} did not drop it.")
+            console.say("The next init-db applies them again, if they are still installed.")
+
+    return downgrade
+
+
 def _show(departure: Departure) -> None:
     """Print what would go, owner by owner."""
     reasons = dict(departure.reasons)
@@ -107,11 +177,14 @@ def _show(departure: Departure) -> None:
         if estate.owner in reasons:
             console.say(f"  goes too: {reasons[estate.owner]}")
         for table, rows in estate.rows.items():
-            many = f"more than {ROW_LIMIT}" if rows > ROW_LIMIT else str(rows)
-            console.say(f"  table {shown(table)}: {many} {'row' if rows == 1 else 'rows'}")
+            console.say(f"  table {shown(table)}: {_counted_rows(rows)}")
         for part in estate.parts:
             console.say(f"  {part.kind} {part.name} of {shown(part.table)}")
         for table in estate.missing:
             console.say(f"  table {shown(table)} is not there any more")
         for key in estate.outgoing:
             console.say(f"  foreign key {key}")
+
+
+def _counted_rows(rows: int) -> str:
+    return f"more than {ROW_LIMIT} rows" if rows > ROW_LIMIT else counted(rows, "row", "rows")

@@ -67,7 +67,7 @@ def init_db_command(manager: Manager) -> click.Command:
                 digest=digest,
                 transaction="run" if atomic else transaction,
                 strict=strict,
-                report=_report,
+                report=say_progress,
                 backup=False if no_backup else None,
                 waiting=say_waiting,
                 notice=console.say,
@@ -95,11 +95,12 @@ def init_db_command(manager: Manager) -> click.Command:
     return init_db
 
 
-def _report(progress: Progress) -> None:
+def say_progress(progress: Progress) -> None:
+    """Print what became of one revision."""
     line = console.step_line(progress.step, progress.total, width=10).ljust(80, ".")
     if progress.event == "ran":
         console.say(f"{line} ran {progress.duration:.2f} s")
-    elif progress.event == "applied" and not progress.shared:
+    elif progress.event in ("applied", "reverted") and not progress.shared:
         console.say(f"{line} ok  {progress.duration:.2f} s")
     elif progress.event == "failed":
         console.say(f"{line} FAILED")

@@ -1,0 +1,197 @@
+"""The verb ``downgrade``: look, ask, lock, look again, and revert."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from anabranch.access import Access
+from anabranch.errors import DependedOnError, IrreversibleError, RefusedError
+from anabranch.estate import count_rows
+from anabranch.objects import Kind, OwnedObject, TableName
+from anabranch.reading import Reading
+from anabranch.reversal import Reversal, make_reversal
+from anabranch.revision import CORE, RevisionKey
+from anabranch.structure import all_tables
+from anabranch.transactions import Mode
+
+if TYPE_CHECKING:
+    from anabranch.executor import Executor, Progress
+    from anabranch.guards import Guard
+    from anabranch.trespass import TrespassGuard
+
+
+@dataclass(frozen=True, slots=True)
+class Downgrade:
+    """What a downgrade takes back, or took back.
+
+    :ivar rows: the tables that the reverted revisions made, each with its number of rows.
+    :ivar left: what they made and their downgrade() left there; known when it is over.
+    """
+
+    reversal: Reversal
+    rows: tuple[tuple[TableName, int], ...]
+    duration: float = 0.0
+    left: tuple[OwnedObject, ...] = ()
+
+    @property
+    def keys(self) -> tuple[RevisionKey, ...]:
+        return self.reversal.plan.keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DowngradeOptions:
+    """How a downgrade is asked to run; see :meth:`MigrationManager.downgrade`."""
+
+    cascade: bool
+    transaction: Mode
+    lock_timeout: float | None
+    agree: Callable[[Downgrade], None]
+    report: Callable[[Progress], None]
+    waiting: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What is known of the core beside its revisions, as ``MigrationManager`` was given it."""
+
+    metadata: Any
+    modules: tuple[str, ...]
+
+
+def run_downgrade(access: Access, host: Host, target: str, options: DowngradeOptions) -> Downgrade:
+    """Revert in the database of *access* what *target* says."""
+    started = time.monotonic()
+    with access.look() as (reading, connection):
+        reading.require_sound(())
+        seen = _downgrade(access, reading, connection, target)
+    _allow(reading, seen.reversal, cascade=options.cascade)
+    options.agree(seen)
+    with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
+        reading = access.read_locked(connection, {key.owner for key in seen.keys})
+        reversal = make_reversal(reading.graph, reading.applied, target)
+        if reversal.plan.keys != seen.keys:
+            raise RefusedError(
+                "What would be reverted changed while it was looked at.",
+                remedy="Run the same command again, and look again.",
+            )
+        if seen.keys:
+            guard = guard_of(access, connection, host)
+            executor = executor_of(access, connection, reading, host, options.report, guard)
+            executor.run(reversal.plan, options.transaction)
+        left = [item for item in access.recorder.objects(connection) if item.key in seen.keys]
+        connection.rollback()
+    return Downgrade(reversal, seen.rows, time.monotonic() - started, tuple(left))
+
+
+def guard_of(access: Access, connection: sa.Connection, host: Host) -> TrespassGuard:
+    """Make the guard of a run that reverts."""
+    from anabranch.trespass import TrespassGuard
+
+    objects = _owned(access, connection, host)
+    connection.rollback()
+    return TrespassGuard(connection, objects, access.recorder.table_names)
+
+
+def _owned(access: Access, connection: sa.Connection, host: Host) -> list[OwnedObject]:
+    """Read who owns what; of tables that another tool's run left unrecorded, the models tell."""
+    from anabranch.authoring.ownership import Models
+
+    objects = list(access.recorder.objects(connection))
+    recorded = {item.table for item in objects if item.kind == "table"}
+    schemas = {table.schema for table in recorded}
+    unknown = all_tables(connection, schemas, access.recorder.table_names) - recorded
+    if not unknown:
+        return objects
+    models = Models.load(
+        access.installation.discovery, host.metadata, wanted=CORE, core_modules=host.modules
+    )
+    models.default_schema = connection.dialect.default_schema_name or ""
+    for name, table in models.by_name().items():
+        if name in unknown:
+            owner = models.owner_of_table(table)
+            objects.append(OwnedObject("table", name, name.name, owner, ""))
+            objects += [
+                OwnedObject(kind, name, str(item.name), models.owner_of(item), "")
+                for kind, items in _PARTS
+                for item in items(table)
+                if item.name and models.owner_of(item) != owner
+            ]
+    return objects
+
+
+_PARTS: tuple[tuple[Kind, Callable[[sa.Table], Iterable[Any]]], ...] = (
+    ("column", lambda table: table.columns),
+    ("index", lambda table: table.indexes),
+    ("constraint", lambda table: table.constraints),
+)
+
+
+def executor_of(
+    access: Access,
+    connection: sa.Connection,
+    reading: Reading,
+    host: Host,
+    report: Callable[[Progress], None],
+    guard: Guard,
+    closing: Callable[[], None] | None = None,
+) -> Executor:
+    """Make the executor of a run that reverts: plugins' hooks have no part in it."""
+    from anabranch.executor import Executor
+    from anabranch.hooks import Hooks
+    from anabranch.models import core_metadata
+
+    return Executor(
+        database=access.database,
+        connection=connection,
+        recorder=access.recorder,
+        discovery=access.installation.discovery,
+        graph=reading.graph,
+        state=reading.state,
+        hooks=Hooks(),
+        metadata=core_metadata(host.metadata),
+        report=report,
+        guards=[guard],
+        closing=closing,
+    )
+
+
+def _downgrade(
+    access: Access, reading: Reading, connection: sa.Connection | None, target: str
+) -> Downgrade:
+    reversal = make_reversal(reading.graph, reading.applied, target)
+    if connection is None:
+        return Downgrade(reversal, ())
+    keys = set(reversal.plan.keys)
+    objects = access.recorder.objects(connection)
+    made = {item.table for item in objects if item.kind == "table" and item.key in keys}
+    there = all_tables(connection, {table.schema for table in made}, access.recorder.table_names)
+    return Downgrade(
+        reversal, tuple((table, count_rows(connection, table)) for table in sorted(made & there))
+    )
+
+
+def _allow(reading: Reading, reversal: Reversal, *, cascade: bool) -> None:
+    """Refuse what cannot be reverted, or would take others along unasked.
+
+    :raises IrreversibleError: which names every such revision.
+    :raises DependedOnError: which names what would be taken along.
+    """
+    if reversal.irreversible:
+        lines = [f"{key}: {reason}" for key, reason in reversal.irreversible]
+        raise IrreversibleError(
+            f"This cannot be reverted: {'; '.join(lines)}.",
+            remedy="Install the packages whose files are gone, or restore a backup; 'db purge' "
+            "removes a whole plugin without its downgrades.",
+        )
+    if reversal.others and not cascade:
+        needed = ", ".join(map(str, reversal.others))
+        raise DependedOnError(
+            f"Others need what would be reverted, and would be reverted first: {needed}.",
+            remedy="Revert those first, or all of them with --cascade.",
+        )
+    reading.require_sound({key.owner for key in reversal.plan.keys})
