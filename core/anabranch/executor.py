@@ -40,6 +40,7 @@ from anabranch.locking import user_name
 from anabranch.models import owner_metadata
 from anabranch.objects import ObjectChanges, ObjectTracker
 from anabranch.planning import Plan, Step
+from anabranch.rebuilds import RebuildGuard
 from anabranch.recorder import Event, Recorder, State, now
 from anabranch.references import ReferenceGuard
 from anabranch.revision import CORE, AppliedRevision, RevisionKey
@@ -120,7 +121,11 @@ class Executor:
         self._metadata = metadata
         self._report = report
         self._ledger = Ledger(connection, recorder, graph, state)
-        self._guards: tuple[Guard, ...] = (ReferenceGuard(connection), *guards)
+        self._guards: tuple[Guard, ...] = (
+            RebuildGuard(connection),
+            ReferenceGuard(connection),
+            *guards,
+        )
         self._closing = closing
         self._actor = f"{user_name()}@{socket.gethostname()}"
 

@@ -51,7 +51,7 @@ def failure_of(
     remedy = "Mend the revision, then run the same command again."
     if (owner := step.key.owner) != CORE and outcome.direction == "upgrade":
         remedy += f" Or leave the plugin out: [plugins] disabled = [{owner!r}]."
-    return RevisionError(
+    failure = RevisionError(
         f"{step.key} failed ({place}): {cause_of(error, database)}",
         revision=step.key,
         path=path,
@@ -60,6 +60,10 @@ def failure_of(
         remedy=remedy,
         state=state,
     )
+    if isinstance(error, GuardError):
+        failure.code = error.code
+        failure.remedy = f"{error.remedy} {remedy}".strip()
+    return failure
 
 
 def cause_of(error: BaseException, database: Database) -> str:

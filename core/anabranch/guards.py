@@ -14,11 +14,15 @@ class GuardError(Exception):
 
     :param what: what it did, in words that follow "owner@id failed:".
     :param step: the revision that did it, which need not be the one that ran last.
+    :param code: the code of the error that tells of it; none of its own is a failed revision's.
+    :param remedy: what to do about it, besides what is said of every failed revision.
     """
 
-    def __init__(self, what: str, step: Step) -> None:
+    def __init__(self, what: str, step: Step, *, code: str = "AB301", remedy: str = "") -> None:
         super().__init__(what)
         self.step = step
+        self.code = code
+        self.remedy = remedy
 
 
 class Guard:

@@ -8,6 +8,7 @@ database's tables.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy import event
+from sqlalchemy import event, exc
 
 from anabranch.revision import RevisionKey
 
@@ -341,7 +342,10 @@ class ObjectTracker:
         """Do not take our own statements for the revision's."""
         self._is_looking = True
         try:
-            yield
+            with warnings.catch_warnings():
+                # Of indexes on expressions, which have names like all others.
+                warnings.simplefilter("ignore", exc.SAWarning)
+                yield
         finally:
             self._is_looking = False
 

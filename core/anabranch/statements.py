@@ -76,6 +76,16 @@ def unquoted(text: str) -> str:
     return text
 
 
+def folded(name: str) -> str:
+    """Return *name* as SQLite compares it: only ASCII letters lose their case."""
+    return name.lower() if name.isascii() else "".join(c.lower() if c < "\x80" else c for c in name)
+
+
+def quoted(name: str) -> str:
+    """Return *name* in the quotes of standard SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def tokens(statement: str) -> tuple[Token, ...]:
     """Take *statement* apart; blanks and comments are left out."""
     found: list[Token] = []
@@ -125,6 +135,47 @@ def dropped_tables(statement: str) -> tuple[tuple[str, str], ...]:
         return ()
     rest = found[4:] if words(found[2:], "IF", "EXISTS") else found[2:]
     return tuple(read_name(part)[:2] for part in split(rest) if part and part[0].is_name)
+
+
+def created(kind: str, found: Sequence[Token]) -> tuple[str, str]:
+    """Return schema and name of what a CREATE statement makes if it is a *kind*; else nothing."""
+    rest = found[2:] if len(found) > 1 and found[1].word == "UNIQUE" else found[1:]
+    if not rest or rest[0].word != kind:
+        return "", ""
+    rest = _without(rest[1:], "IF", "NOT", "EXISTS")
+    return read_name(rest)[:2] if rest else ("", "")
+
+
+def dropped(found: Sequence[Token]) -> tuple[str, str]:
+    """Return what kind of thing, and which, a DROP of one thing drops."""
+    rest = _without(found[2:], "IF", "EXISTS")
+    return (found[1].word, read_name(rest)[1]) if rest else ("", "")
+
+
+def renamed_table(statement: str) -> tuple[tuple[str, str], str]:
+    """Return schema and name, and the new name, if *statement* renames a table; else nothing."""
+    schema, name, parts = altered_table(statement)
+    if len(parts) == 1 and parts[0].change == "move":
+        return (schema, name), parts[0].column
+    return ("", ""), ""
+
+
+def trigger_event(sql: str) -> str:
+    """Return what fires a trigger of SQLite: INSERT, UPDATE or DELETE."""
+    found = tokens(sql)
+    start = next(i for i, token in enumerate(found) if token.word == "TRIGGER") + 1
+    _, _, rest = read_name(_without(found[start:], "IF", "NOT", "EXISTS"))
+    return next(t.word for t in rest if t.word in {"INSERT", "UPDATE", "DELETE"})
+
+
+def trigger_columns(sql: str) -> set[str]:
+    """Return the columns, folded, that ``UPDATE OF`` names: SQLite never looks for them."""
+    found = tokens(sql)
+    start = next((i + 1 for i, token in enumerate(found) if token.word == "OF"), 0)
+    end = next((i for i, token in enumerate(found) if token.word == "ON"), 0)
+    if start < 2 or found[start - 2].word != "UPDATE" or end < start:
+        return set()
+    return {folded(token.name) for token in found[start:end] if token.is_name}
 
 
 def altered_table(statement: str) -> tuple[str, str, tuple[Alteration, ...]]:
