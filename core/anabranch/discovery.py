@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from anabranch.names import is_owner_name, normalise
@@ -46,7 +47,7 @@ class Owner:
         return f"{self.name} ({source})" if source else self.name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Discovery:
     """The owners by name, core first, and what is wrong with any of them."""
 
@@ -54,7 +55,11 @@ class Discovery:
     problems: tuple[Problem, ...]
 
     def get(self, name: str) -> Owner | None:
-        return next((owner for owner in self.owners if owner.name == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Owner]:
+        return {owner.name: owner for owner in self.owners}
 
 
 def discover(

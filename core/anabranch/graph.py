@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 
 from anabranch.cycles import shortest_cycle
 from anabranch.problems import Problem
@@ -44,7 +45,8 @@ class Graph:
         resolution = resolve(revisions, applied)
         known, edges = resolution.revisions, resolution.edges
         problems = list(resolution.problems)
-        order = _canonical_order(known, edges.all, resolution.unresolved)
+        parents = {key: edges.all(key) for key in known}
+        order = _canonical_order(known, parents, resolution.unresolved)
         problems += _cycle_problems(known, edges, order)
         problems += _head_problems(known, resolution.installed, edges, order)
         return cls(known, resolution.installed, edges, order, tuple(problems))
@@ -87,14 +89,21 @@ class Graph:
     def maximal(self, keys: Iterable[RevisionKey]) -> set[RevisionKey]:
         """Return those of *keys* that none of the others declares, through any path, to need."""
         kept = set(keys)
-        needed = self.declared_ancestors(
-            parent for key in kept for parent in self.edges.declared(key)
-        )
-        return kept - needed
+        needed = {parent for key in kept for parent in self.edges.declared(key)}
+        # What is among them names its own parents; a path through others is followed.
+        return kept - needed - self.declared_ancestors(needed - kept)
 
     def of(self, owner: str) -> tuple[RevisionKey, ...]:
         """Return the installed revisions of *owner*, in canonical order."""
-        return tuple(key for key in self.order if key.owner == owner and key in self.installed)
+        return tuple(self._by_owner.get(owner, ()))
+
+    @cached_property
+    def _by_owner(self) -> Mapping[str, list[RevisionKey]]:
+        found: dict[str, list[RevisionKey]] = defaultdict(list)
+        for key in self.order:
+            if key in self.installed:
+                found[key.owner].append(key)
+        return found
 
     def heads(self, owner: str) -> tuple[RevisionKey, ...]:
         """Return the installed revisions of *owner* that no other of its own follows."""
@@ -130,7 +139,7 @@ def _timestamp(created: datetime | None) -> float:
 
 def _canonical_order(
     known: Mapping[RevisionKey, Revision],
-    predecessors: Callable[[RevisionKey], tuple[RevisionKey, ...]],
+    predecessors: Mapping[RevisionKey, tuple[RevisionKey, ...]],
     unresolved: frozenset[RevisionKey],
 ) -> tuple[RevisionKey, ...]:
     """Sort topologically (Kahn), ties by effective date, core first, owner and id.
@@ -145,11 +154,13 @@ def _canonical_order(
 
     def make_ready(key: RevisionKey) -> None:
         date = _timestamp(known[key].created)
-        effective[key] = max([date, *(effective[parent] for parent in predecessors(key))])
-        heapq.heappush(ready, (effective[key], key.owner != CORE, key))
+        for parent in predecessors[key]:
+            date = max(date, effective[parent])
+        effective[key] = date
+        heapq.heappush(ready, (date, key.owner != CORE, key))
 
-    for key in known:
-        parents = set(predecessors(key))
+    for key, named in predecessors.items():
+        parents = set(named) if len(named) > 1 else named
         waiting_for[key] = len(parents)
         for parent in parents:
             followers[parent].append(key)

@@ -23,6 +23,11 @@ def check_integrity(
 
 
 def _edited(graph: Graph, applied: Mapping[RevisionKey, AppliedRevision]) -> list[Problem]:
+    edited = [
+        key
+        for key, row in applied.items()
+        if key in graph.installed and row.checksum not in ("", graph.revisions[key].checksum)
+    ]
     return [
         Problem(
             code="AB101",
@@ -32,8 +37,7 @@ def _edited(graph: Graph, applied: Mapping[RevisionKey, AppliedRevision]) -> lis
             path=graph.revisions[key].path,
             level="warning",
         )
-        for key, row in sorted(applied.items())
-        if key in graph.installed and row.checksum not in ("", graph.revisions[key].checksum)
+        for key in sorted(edited)
     ]
 
 
@@ -48,8 +52,7 @@ def _missing(
     problems: list[Problem] = []
     for owner in discovery.owners:
         lost = missing.get(owner.name, [])
-        own = graph.of(owner.name)
-        if not lost or not (own or owner.migrations):
+        if not lost or not ((own := graph.of(owner.name)) or owner.migrations):
             continue
         behind = graph.ancestors(own)
         newest = [key for key in lost if key not in behind]
@@ -86,22 +89,22 @@ def _missing(
 
 
 def _inserted(graph: Graph, applied: Mapping[RevisionKey, AppliedRevision]) -> list[Problem]:
-    problems: list[Problem] = []
-    for key in sorted(applied):
-        if key not in graph.installed:
-            continue
-        for id_ in graph.revisions[key].down_revisions:
-            parent = RevisionKey(key.owner, id_)
-            if parent in graph.installed and parent not in applied:
-                problems.append(
-                    Problem(
-                        code="AB103",
-                        owner=key.owner,
-                        text=f"{parent} ({graph.revisions[parent].path}) was put behind {key}, "
-                        "which is applied already.",
-                        remedy="It runs now, later than on other databases; check that it can.",
-                        path=graph.revisions[parent].path,
-                        level="warning",
-                    )
-                )
-    return problems
+    found: list[tuple[RevisionKey, RevisionKey]] = []
+    for key in applied:
+        if key in graph.installed:
+            for id_ in graph.revisions[key].down_revisions:
+                parent = RevisionKey(key.owner, id_)
+                if parent not in applied and parent in graph.installed:
+                    found.append((key, parent))
+    return [
+        Problem(
+            code="AB103",
+            owner=key.owner,
+            text=f"{parent} ({graph.revisions[parent].path}) was put behind {key}, "
+            "which is applied already.",
+            remedy="It runs now, later than on other databases; check that it can.",
+            path=graph.revisions[parent].path,
+            level="warning",
+        )
+        for key, parent in sorted(found)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 
 from anabranch.adoption import UNKNOWN_POSITION, Adoption, adopt
 from anabranch.cache import HeaderCache
+from anabranch.collecting import collection_paused
 from anabranch.discovery import Discovery, Owner
 from anabranch.errors import IntegrityError
 from anabranch.graph import Graph
@@ -152,12 +154,17 @@ class Reading:
 
     def owners(self) -> tuple[OwnerStatus, ...]:
         """Return the status of every installed owner and of those only the database knows."""
-        plan = self.plan()
+        own: dict[str, set[RevisionKey]] = defaultdict(set)
+        for key in self.applied:
+            own[key.owner].add(key)
+        pending = Counter(key.owner for key in self.plan().keys)
+        blocked = {key.owner for key in self.blocked}
         known = {owner.name for owner in self.installation.discovery.owners}
-        gone = sorted({key.owner for key in self.applied} - known)
-        orphans = (self._orphan(name) for name in gone)
+        orphans = (self._orphan(name) for name in sorted(own.keys() - known))
         return tuple(
-            self._owner_status(owner, plan)
+            self._owner_status(
+                owner, own[owner.name], pending[owner.name], is_blocked=owner.name in blocked
+            )
             for owner in (*self.installation.discovery.owners, *orphans)
         )
 
@@ -168,11 +175,11 @@ class Reading:
             return Owner(name)
         return Owner(name, distribution=last.distribution, version=last.version)
 
-    def _owner_status(self, owner: Owner, plan: Plan) -> OwnerStatus:
-        own = {key for key in self.applied if key.owner == owner.name}
-        pending = sum(1 for key in plan.keys if key.owner == owner.name)
+    def _owner_status(
+        self, owner: Owner, own: Collection[RevisionKey], pending: int, *, is_blocked: bool
+    ) -> OwnerStatus:
         state: OwnerState = "pending" if pending else "current"
-        if any(key.owner == owner.name for key in self.blocked):
+        if is_blocked:
             state = "blocked"
         if owner.name in self.installation.disabled:
             state = "disabled"
@@ -191,6 +198,7 @@ class Reading:
         )
 
 
+@collection_paused()
 def read_installation(
     discovery: Discovery,
     leaves_out: Callable[[str], bool],
@@ -238,6 +246,7 @@ def _unknown_names(discovery: Discovery, named: Iterable[str]) -> list[Problem]:
     ]
 
 
+@collection_paused()
 def read_database(
     installation: Installation, recorder: Recorder, connection: sa.Connection | None
 ) -> Reading:

@@ -175,21 +175,14 @@ class Recorder:
             return State(version_rows=version_rows)
         applied: dict[RevisionKey, AppliedRevision] = {}
         projected: set[RevisionKey] = set()
-        for row in connection.execute(sa.select(self._revisions)):
-            key = RevisionKey(row.owner, row.revision)
+        columns = [column for column in self._revisions.columns if column.name != "projected"]
+        rows = connection.execute(sa.select(self._revisions.c.projected, *columns))
+        for shown, owner, id_, down, depends, labels, *rest in rows:
+            key = RevisionKey(owner, id_)
             applied[key] = AppliedRevision(
-                key=key,
-                down_revisions=_keys(row.down_revision),
-                depends_on=_keys(row.depends_on),
-                branch_labels=tuple(row.branch_labels.split()),
-                checksum=row.checksum,
-                distribution=row.distribution,
-                version=row.version,
-                applied_at=row.applied_at,
-                duration=row.duration,
-                run=row.run,
+                key, _keys(down), _keys(depends), tuple(labels.split()), *rest
             )
-            if row.projected:
+            if shown:
                 projected.add(key)
         return State(applied, True, frozenset(projected), version_rows)
 
@@ -368,4 +361,4 @@ def _text(keys: Iterable[RevisionKey]) -> str:
 
 
 def _keys(text: str) -> tuple[RevisionKey, ...]:
-    return tuple(RevisionKey.parse(item) for item in text.split())
+    return tuple(RevisionKey.parse(item) for item in text.split()) if text else ()

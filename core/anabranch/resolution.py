@@ -34,10 +34,12 @@ class Edges:
     implied: _Adjacency = field(default_factory=dict)
 
     def declared(self, key: RevisionKey) -> tuple[RevisionKey, ...]:
-        return self.down.get(key, ()) + self.depends.get(key, ())
+        down, depends = self.down.get(key, ()), self.depends.get(key)
+        return down + depends if depends else down
 
     def all(self, key: RevisionKey) -> tuple[RevisionKey, ...]:
-        return self.declared(key) + self.implied.get(key, ())
+        declared, implied = self.declared(key), self.implied.get(key)
+        return declared + implied if implied else declared
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,9 @@ class _Resolver:
         for revision in sorted(revisions, key=lambda revision: (revision.key, revision.path)):
             self._add(revision)
         self.installed = frozenset(self.known)
-        for key in sorted(self.recorded):
-            if key not in self.known:
-                labels = self.recorded[key].branch_labels
-                self.known[key] = Revision(key=key, branch_labels=labels)
+        for key in sorted(self.recorded.keys() - self.known.keys()):
+            labels = self.recorded[key].branch_labels
+            self.known[key] = Revision(key=key, branch_labels=labels)
         self.ids: dict[str, list[RevisionKey]] = defaultdict(list)
         self.labels: dict[str, list[RevisionKey]] = defaultdict(list)
         for key, revision in self.known.items():
@@ -111,8 +112,8 @@ class _Resolver:
         unresolved: set[RevisionKey] = set()
         for key, revision in self.known.items():
             if (recorded := self.recorded.get(key)) is not None:
-                edges.down[key] = tuple(k for k in recorded.down_revisions if k in self.known)
-                edges.depends[key] = tuple(k for k in recorded.depends_on if k in self.known)
+                edges.down[key] = self._present(recorded.down_revisions)
+                edges.depends[key] = self._present(recorded.depends_on)
                 continue
             down = [self._find(revision, name, "down_revision") for name in revision.down_revisions]
             depends = [self._find(revision, name, "depends_on") for name in revision.depends_on]
@@ -130,6 +131,10 @@ class _Resolver:
         return Resolution(
             self.known, self.installed, edges, frozenset(unresolved), tuple(self.problems)
         )
+
+    def _present(self, keys: tuple[RevisionKey, ...]) -> tuple[RevisionKey, ...]:
+        lost = [key for key in keys if key not in self.known]
+        return tuple(key for key in keys if key not in lost) if lost else keys
 
     def _check_labels(self) -> None:
         for label, keys in sorted(self.labels.items()):

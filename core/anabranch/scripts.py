@@ -66,18 +66,19 @@ def read_location(
     problems: list[Problem] = []
     entries = Entries(location) if cache is None else cache.load(location)
     found: dict[str, Any] = {}
+    folder = f"{location}{os.sep}"  # a path object per file would cost as much as all the rest
     try:
         files = sorted(_revision_files(location))
     except OSError as error:
         return (), (_unreadable(owner, location, _one_line(error)),)
     for name, stamp in files:
-        path = location / name
         known = entries.get(name, stamp) if stamp else None
         if known is not None:
             found[name] = entries.found[name]
             if known:
-                revisions.append(_from_cache(owner, path, known))
+                revisions.append(_from_cache(owner, f"{folder}{name}", known))
             continue
+        path = location / name
         try:
             revision, is_certain = _read(owner, path)
         except _UnreadableError as error:
@@ -129,7 +130,7 @@ def _for_cache(revision: Revision | None) -> list[Any]:
     ]
 
 
-def _from_cache(owner: str, path: Path, known: list[Any]) -> Revision:
+def _from_cache(owner: str, path: str, known: list[Any]) -> Revision:
     id_, down, depends, labels, message, created, checksum_, autocommit = known
     return Revision(
         RevisionKey(owner, id_),
@@ -138,7 +139,7 @@ def _from_cache(owner: str, path: Path, known: list[Any]) -> Revision:
         tuple(labels),
         message,
         created and datetime.fromisoformat(created),
-        str(path),
+        path,
         checksum_,
         autocommit,
     )
