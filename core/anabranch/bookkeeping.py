@@ -15,24 +15,29 @@ from anabranch.revision import AppliedRevision, RevisionKey
 
 def record_adoption(recorder: Recorder, connection: sa.Connection, reading: Reading) -> None:
     """Write what another tool applied and reverted into our tables, in one transaction."""
+    with connection.begin():
+        recorder.prepare(connection)
+        write_adoption(recorder, connection, reading)
+
+
+def write_adoption(recorder: Recorder, connection: sa.Connection, reading: Reading) -> None:
+    """Write it into our tables, which are there, and into the transaction that is open."""
     adoption = reading.adoption
     at = now()
     changes = (("adopted", adoption.added), ("reverted", adoption.removed))
-    with connection.begin():
-        recorder.prepare(connection)
-        recorder.forget(connection, adoption.removed)
-        recorder.record_applied(
-            connection, [new_row(reading.graph, key) for key in sorted(adoption.added)]
-        )
-        recorder.record_events(
-            connection,
-            [
-                Event(name, at, "", owner=key.owner, revision=key.id, actor=actor())
-                for name, keys in changes
-                for key in sorted(keys)
-            ],
-        )
-        _project(recorder, connection, reading)
+    recorder.forget(connection, adoption.removed)
+    recorder.record_applied(
+        connection, [new_row(reading.graph, key) for key in sorted(adoption.added)]
+    )
+    recorder.record_events(
+        connection,
+        [
+            Event(name, at, "", owner=key.owner, revision=key.id, actor=actor())
+            for name, keys in changes
+            for key in sorted(keys)
+        ],
+    )
+    _project(recorder, connection, reading)
 
 
 def record_position(

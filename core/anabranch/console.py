@@ -15,6 +15,7 @@ import click
 from anabranch.errors import AnabranchError
 from anabranch.planning import Step
 from anabranch.problems import Problem
+from anabranch.wording import one_line
 
 SCHEMA_VERSION = 1
 """Grows when a key of the JSON output changes its meaning or goes; new keys do not count."""
@@ -138,8 +139,3 @@ def step_line(step: Step, total: int, width: int) -> str:
     number = str(step.number).rjust(len(str(total)))
     message = one_line(step.revision.message)[:44]
     return f"[{number}/{total}] {step.key.owner.ljust(width)}  {step.key.id}  {message} "
-
-
-def one_line(text: str) -> str:
-    """Return *text* without line breaks and control characters, which could forge lines."""
-    return "".join(c if c.isprintable() else " " for c in text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any, TextIO
 
 import sqlalchemy as sa
 from alembic.config import Config
@@ -30,13 +31,9 @@ def script_environment(
     The context begins no transaction by itself; its ``begin_transaction()`` does, and DDL is part
     of it. ``autocommit_block()`` works inside that.
     """
-    folder = str(find_module("anabranch_migrations"))
-    config = Config()
-    config.set_main_option("script_location", folder.replace("%", "%%"))
     url = connection.engine.url.render_as_string(hide_password=False)
-    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    config.attributes["connection"] = connection
-    with _PROXIES, EnvironmentContext(config, ScriptDirectory(folder)) as environment:
+    with _PROXIES, _environment(url) as environment:
+        environment.config.attributes["connection"] = connection
         environment.configure(
             connection=connection,
             transactional_ddl=True,
@@ -46,6 +43,34 @@ def script_environment(
         context = environment.get_context()
         with Operations.context(context):
             yield context
+
+
+@contextmanager
+def offline_environment(
+    dialect: str, output: TextIO, *, version_table: str, schema: str | None
+) -> Generator[MigrationContext, None, None]:
+    """Let revision scripts write SQL for *dialect* to *output* while the block runs."""
+    with _PROXIES, _environment(f"{dialect}://", as_sql=True) as environment:
+        environment.configure(
+            dialect_name=dialect,
+            dialect_opts={"paramstyle": "named"},
+            literal_binds=True,
+            output_buffer=output,
+            transactional_ddl=True,
+            version_table=version_table,
+            version_table_schema=schema,
+        )
+        context = environment.get_context()
+        with Operations.context(context):
+            yield context
+
+
+def _environment(url: str, **options: Any) -> EnvironmentContext:
+    folder = str(find_module("anabranch_migrations"))
+    config = Config()
+    config.set_main_option("script_location", folder.replace("%", "%%"))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return EnvironmentContext(config, ScriptDirectory(folder), **options)
 
 
 def use_metadata(context: MigrationContext, metadata: sa.MetaData) -> None:

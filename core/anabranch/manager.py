@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from anabranch.backup import Backup
     from anabranch.executor import Progress
     from anabranch.restoring import Restored
+    from anabranch.sqlscript import SqlScript
 
 Target = str | os.PathLike[str] | sa.URL | sa.Engine | sa.Connection
 """A deployment's directory, a database URL, an engine, or a connection without a transaction."""
@@ -288,6 +289,23 @@ class MigrationManager:
         """
         owner = owner and normalise(owner)
         return self.open(target).events(owner=owner, run=run, limit=limit)
+
+    def sql(
+        self, target: Target, *, dialect: str | None = None, from_nothing: bool = False
+    ) -> SqlScript:
+        """Write what an upgrade would do and record as a script for the server's own client.
+
+        Hooks, seeds, the lock and the checks of rows are not part of it. Changes nothing.
+
+        :param dialect: ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``; else the target's.
+        :param from_nothing: write it for an empty database, not for the target's state.
+        :raises RefusedError: if revisions read the database; all are named.
+        """
+        from anabranch.sqlscript import write_sql
+
+        return write_sql(
+            self.open(target), self.metadata, dialect=dialect, from_nothing=from_nothing
+        )
 
     def plugins(self, target: Target | None = None) -> tuple[tuple[Owner, str], ...]:
         """Return every installed owner with what is wrong with it, in words, or ``disabled``.

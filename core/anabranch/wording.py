@@ -15,3 +15,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a closing sentence that offers the known word closest to *word*, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def one_line(text: str) -> str:
+    """Return *text* without line breaks and control characters, which could forge lines."""
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -52,6 +52,7 @@ def look(store: Store) -> str:
     with store.manager() as manager:
         manager.plan(store.deployment)
         assert manager.history(store.deployment)
+        manager.sql(store.deployment)
         (core,) = manager.status(store.deployment).owners
     return core.state
 

@@ -12,7 +12,13 @@ from click.core import ParameterSource
 
 from anabranch import console
 from anabranch.cli.leaving import downgrade_command, forget_command, purge_command
-from anabranch.cli.looking import history_command, plan_command, plugins_command, status_command
+from anabranch.cli.looking import (
+    history_command,
+    plan_command,
+    plugins_command,
+    sql_command,
+    status_command,
+)
 from anabranch.cli.restoring import restore_command
 from anabranch.cli.running import init_db_command
 from anabranch.cli.shared import Manager
@@ -101,6 +107,7 @@ def _db(manager: Manager) -> click.Group:
         history_command,
         plugins_command,
         downgrade_command,
+        sql_command,
         purge_command,
         forget_command,
         restore_command,

@@ -14,7 +14,7 @@ from anabranch.downgrading import Downgrade
 from anabranch.estate import ROW_LIMIT
 from anabranch.purging import Departure
 from anabranch.structure import shown
-from anabranch.wording import counted
+from anabranch.wording import counted, one_line
 
 plugin_argument = click.argument("plugin")
 
@@ -137,7 +137,7 @@ def downgrade_command(manager: Manager) -> click.Command:
             console.say(f"Reverts   {counted(len(planned.keys), 'revision', 'revisions')}:")
             for step in planned.reversal.plan.steps:
                 also = "  (needs what is reverted)" if step.key in planned.reversal.others else ""
-                console.say(f"  {step.key}  {console.one_line(step.revision.message)}{also}")
+                console.say(f"  {step.key}  {one_line(step.revision.message)}{also}")
             for table, rows in planned.rows:
                 console.say(f"  table {shown(table)}: {_counted_rows(rows)}")
             owner = planned.reversal.owner

@@ -109,6 +109,34 @@ def history_command(manager: Manager) -> click.Command:
     return history
 
 
+def sql_command(manager: Manager) -> click.Command:
+    @click.command("sql")
+    @directory
+    @json_option
+    @click.option("--dialect", metavar="NAME", help="Write for this database instead.")
+    @click.option(
+        "--from-nothing",
+        is_flag=True,
+        help="Write for an empty database.",
+    )
+    def sql(deployment_dir: Path, as_json: bool, dialect: str | None, from_nothing: bool) -> None:
+        """Write what init-db would do as a script for the server's own client.
+
+        A revision that reads the database cannot be written, and is named. Hooks and seeds of
+        plugins are not part of the script.
+        """
+        with told(as_json=as_json):
+            script = manager().sql(deployment_dir, dialect=dialect, from_nothing=from_nothing)
+            if as_json:
+                console.say_json(plans.script_json(script))
+            else:
+                console.say(script.text.rstrip("\n"))
+                for warning in script.warnings:
+                    click.echo(f"Warning: {warning}", err=True)
+
+    return sql
+
+
 def plugins_command(manager: Manager) -> click.Command:
     @click.command("plugins")
     @click.argument("deployment_dir", type=click.Path(path_type=Path), required=False)

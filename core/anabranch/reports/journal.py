@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from anabranch.console import one_line, say, say_table
+from anabranch.console import say, say_table
 from anabranch.recorder import Event
+from anabranch.wording import one_line
 
 
 def say_history(events: Sequence[Event], *, chosen: bool = False) -> None:

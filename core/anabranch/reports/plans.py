@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from anabranch.console import one_line, problem_json, say, say_problems, say_table
+from anabranch.console import problem_json, say, say_problems, say_table
 from anabranch.outline import Outline
 from anabranch.planning import Plan, Step
 from anabranch.problems import Problem
 from anabranch.revision import RevisionKey
-from anabranch.wording import counted
+from anabranch.wording import counted, one_line
+
+if TYPE_CHECKING:
+    from anabranch.sqlscript import SqlScript
 
 Outlines = Mapping[RevisionKey, Outline]
 
@@ -46,6 +49,17 @@ def plan_json(
         "applied": plan.applied,
         "steps": [step_json(step, (outlines or {}).get(step.key)) for step in plan.steps],
         "problems": [problem_json(item) for item in problems],
+    }
+
+
+def script_json(script: SqlScript) -> dict[str, Any]:
+    return {
+        "database": script.source,
+        "dialect": script.dialect,
+        "digest": script.plan.digest,
+        "steps": [step_json(step) for step in script.plan.steps],
+        "warnings": list(script.warnings),
+        "script": script.text,
     }
 
 

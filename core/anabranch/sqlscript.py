@@ -1,0 +1,293 @@
+"""The merged run as a script of SQL: for those who may not let a program change their database.
+
+It holds what a run would do and record, in the run's transactions, and nothing that only a
+connection can do: hooks, seeds, locks and the checks of rows are left out.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, cast
+
+import sqlalchemy as sa
+from alembic.migration import MigrationContext
+
+from anabranch.access import Access
+from anabranch.bookkeeping import write_adoption
+from anabranch.database import Database
+from anabranch.environment import offline_environment, use_metadata
+from anabranch.errors import RefusedError, UsageError
+from anabranch.failures import cause_of
+from anabranch.ledger import Ledger
+from anabranch.loading import load_scripts
+from anabranch.models import core_metadata, owner_metadata
+from anabranch.objects import OwnedObject, TableName
+from anabranch.offline import OfflineConnection, Output
+from anabranch.offline_objects import ScriptTracker
+from anabranch.planning import Plan, Step
+from anabranch.reading import Reading, adopted_rows, read_database
+from anabranch.recorder import Event, State, shown_ids
+from anabranch.revision import AppliedRevision, RevisionKey
+from anabranch.structure import all_tables
+from anabranch.transactions import Unit, units_of
+from anabranch.wording import one_line
+
+DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
+
+_ACTOR = "SQL script"
+
+
+@dataclass(frozen=True, slots=True)
+class SqlScript:
+    """A script, and what is to be said of it.
+
+    :ivar source: the database it was written for the state of; empty for an empty one.
+    :ivar warnings: what the script leaves open.
+    """
+
+    text: str
+    dialect: str
+    source: str
+    plan: Plan
+    warnings: tuple[str, ...]
+
+
+def write_sql(
+    access: Access, metadata: Any, *, dialect: str | None, from_nothing: bool
+) -> SqlScript:
+    """Do what :meth:`MigrationManager.sql` says."""
+    own = access.database.dialect
+    if dialect is not None and dialect not in DIALECTS:
+        raise UsageError(
+            f"anabranch writes no SQL for {dialect!r}.",
+            remedy=f"Use one of: {', '.join(DIALECTS)}.",
+        )
+    if dialect not in (None, own) and not from_nothing:
+        raise UsageError(
+            f"The database is {own}; its state is not that of one of {dialect}.",
+            remedy="Add --from-nothing for a script that creates a new database.",
+        )
+    objects: tuple[OwnedObject, ...] = ()
+    tables: Collection[TableName] = ()
+    if from_nothing:
+        reading = read_database(access.installation, access.recorder, None)
+    else:
+        with access.look() as (reading, connection):
+            if connection is not None:
+                objects = access.recorder.objects(connection)
+                schemas = {item.table.schema for item in objects}
+                tables = all_tables(connection, schemas, access.recorder.table_names)
+    reading.require_sound()
+    writer = _Writer(access, reading, metadata, dialect or own, objects, tables)
+    text = writer.write("" if from_nothing else access.database.title)
+    return SqlScript(
+        text=text,
+        dialect=dialect or own,
+        source="" if from_nothing else access.database.title,
+        plan=writer.plan,
+        warnings=tuple(writer.warnings),
+    )
+
+
+class _Writer:
+    """Writes one script.
+
+    :ivar warnings: what the script leaves open.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        reading: Reading,
+        metadata: Any,
+        dialect: str,
+        objects: Iterable[OwnedObject],
+        tables: Collection[TableName],
+    ) -> None:
+        self.plan = reading.plan()
+        self.warnings: list[str] = []
+        self._reading = reading
+        self._recorder = access.recorder
+        self._database: Database = access.database
+        self._discovery = access.installation.discovery
+        self._core_metadata = core_metadata(metadata)
+        self._owners: dict[str, sa.MetaData] = {}
+        self._dialect = dialect
+        self._objects = tuple(objects)
+        self._tables = tables
+        self._lines: list[str] = []
+        self._tracker: ScriptTracker | None = None
+        self._is_running = False
+        self._run = uuid.uuid4().hex[:12]
+
+    def write(self, source: str) -> str:
+        """Write the whole script.
+
+        :raises RefusedError: if revisions need a database to talk to; all are named.
+        """
+        self._say(*_head(self._dialect, source, self.plan))
+        if not self.plan and not self._reading.adoption:
+            return "\n".join(self._lines) + "\n"
+        scripts = load_scripts(self.plan, self._database)
+        recorder = self._recorder
+        with offline_environment(
+            self._dialect,
+            cast(Any, Output(self._take)),
+            version_table=recorder.version_table.name,
+            schema=recorder.schema,
+        ) as context:
+            connection = OfflineConnection(context.dialect, context.impl.execute)
+            context.connection = context.impl.connection = cast(Any, connection)
+            if self._dialect == "postgresql":
+                context.dialect.default_schema_name = "public"
+            self._tracker = ScriptTracker(
+                connection, self._objects, recorder.table_names, self._tables
+            )
+            self._units(context, cast(Any, connection), scripts)
+        return "\n".join(self._lines) + "\n"
+
+    def _units(
+        self,
+        context: MigrationContext,
+        connection: sa.Connection,
+        scripts: dict[RevisionKey, ModuleType],
+    ) -> None:
+        if self._dialect == "sqlite":
+            self._take("PRAGMA foreign_keys = OFF")
+        ledger = Ledger(connection, self._recorder, self._reading.graph, self._adopted())
+        refused: list[str] = []
+        units = units_of(self.plan.steps, "auto", self._dialect) or (Unit((), shared=False),)
+        for number, unit in enumerate(units):
+            context.impl.emit_begin()
+            if number == 0:
+                self._begin(connection, ledger)
+            for step in unit.steps:
+                self._say("", f"-- [{step.number}/{len(self.plan.steps)}] {_title(step)}")
+                cause = self._step(step, context, connection, scripts[step.key], ledger)
+                if cause:
+                    refused.append(f"{step.key} ({step.revision.path}): {cause}")
+            context.impl.emit_commit()
+        if refused:
+            raise RefusedError(
+                "Revisions that need a database to talk to cannot be written as a script:\n"
+                + "\n".join(f"  {line}" for line in refused),
+                remedy="Let init-db run them, or let them write what they do where "
+                "context.is_offline_mode() is true.",
+            )
+
+    def _adopted(self) -> State:
+        """Return the state once what another tool did is taken over."""
+        reading = self._reading
+        if not reading.adoption:
+            return reading.state
+        rows = adopted_rows(reading.graph, reading.state, reading.adoption)
+        return State(
+            {row.key: row for row in rows},
+            prepared=True,
+            projected=reading.projection,
+            version_rows=shown_ids(reading.projection, reading.applied),
+        )
+
+    def _begin(self, connection: sa.Connection, ledger: Ledger) -> None:
+        for table in self._recorder.version_table.metadata.sorted_tables:
+            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+        if self._reading.adoption:
+            write_adoption(self._recorder, connection, self._reading)
+        if self.plan:
+            ledger.note(
+                Event("run", "", self._run, actor=_ACTOR, detail=f"plan {self.plan.digest}")
+            )
+
+    def _step(
+        self,
+        step: Step,
+        context: MigrationContext,
+        connection: Any,
+        script: ModuleType,
+        ledger: Ledger,
+    ) -> str:
+        """Write what one revision does and is recorded as; return why that cannot be."""
+        tracker = self._tracker
+        assert tracker is not None
+        owner = self._discovery.get(step.key.owner)
+        assert owner is not None
+        if owner.name not in self._owners:
+            self._owners[owner.name] = owner_metadata(owner, self._core_metadata)
+        use_metadata(context, self._owners[owner.name])
+        connection.asked.clear()
+        self._is_running = True
+        try:
+            script.upgrade()
+        except (Exception, SystemExit) as error:
+            return cause_of(error, self._database)
+        finally:
+            self._is_running = False
+        if connection.asked:
+            return f"it asked for {connection.asked[0]}"
+        for statement in tracker.unread:
+            shown = " ".join(statement.split())[:100]
+            self.warnings.append(f"{step.key}: what this makes is not recorded: {shown}")
+        tracker.unread.clear()
+        self._record(step, owner.distribution, owner.version, ledger)
+        return ""
+
+    def _record(self, step: Step, distribution: str, version: str, ledger: Ledger) -> None:
+        assert self._tracker is not None
+        key, revision, edges = step.key, step.revision, self._reading.graph.edges
+        changes = self._tracker.finish(key)
+        entry = Event(
+            "applied",
+            "",
+            self._run,
+            owner=key.owner,
+            revision=key.id,
+            distribution=distribution,
+            version=version,
+            actor=_ACTOR,
+            detail=revision.message,
+        )
+        row = AppliedRevision(
+            key=key,
+            down_revisions=edges.down.get(key, ()),
+            depends_on=edges.depends.get(key, ()),
+            branch_labels=revision.branch_labels,
+            checksum=revision.checksum,
+            distribution=distribution,
+            version=version,
+            run=self._run,
+        )
+        ledger.note_applied(row, entry, changes)
+
+    def _take(self, statement: str) -> None:
+        if statement == "BEGIN" and self._dialect == "sqlite":
+            statement = "BEGIN IMMEDIATE"
+        self._say(f"{statement};")
+        if self._is_running and self._tracker is not None:
+            self._tracker.feed(statement)
+
+    def _say(self, *lines: str) -> None:
+        self._lines.extend(lines)
+
+
+def _head(dialect: str, source: str, plan: Plan) -> list[str]:
+    """Return the comment that a script begins with."""
+    state = f"For the state of {source}." if source else "For an empty database."
+    if not plan:
+        return [f"-- {state} Nothing is pending."]
+    client = {
+        "sqlite": "sqlite3 -bail FILE < SCRIPT",
+        "postgresql": "psql -X -v ON_ERROR_STOP=1 -f SCRIPT",
+    }.get(dialect, "mysql DATABASE < SCRIPT")
+    return [
+        f"-- {len(plan.steps)} revisions for {dialect}, plan {plan.digest}.",
+        f"-- {state} Apply it once, with a client that stops at the first error:",
+        f"--   {client}",
+        "-- Hooks and seeds of plugins are not part of it.",
+    ]
+
+
+def _title(step: Step) -> str:
+    return one_line(f"{step.key} {step.revision.message}")
