@@ -16,7 +16,7 @@ from anabranch.database import Database
 from anabranch.deployment import DEFAULT_LOCK_TIMEOUT, Deployment
 from anabranch.discovery import Discovery
 from anabranch.errors import HookError, PluginError
-from anabranch.locking import run_lock
+from anabranch.locking import Lock, run_lock
 from anabranch.reading import Installation, Reading, read_database, read_installation
 from anabranch.recorder import Event, Recorder
 
@@ -30,6 +30,7 @@ class Access:
 
     :ivar application: the name of the application whose database it is.
     :ivar deployment: None for a target that is no directory with a configuration.
+    :ivar lock: the run lock while it is held; None too for a database in memory, which has none.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Access:
         self.database = database
         self.deployment = deployment
         self.recorder = recorder
+        self.lock: Lock | None = None
         self._discover = discover
 
     @cached_property
@@ -114,14 +116,18 @@ class Access:
         :raises LockError: if it is not obtained in time.
         :raises UnreachableError: for an error of the database that nobody inside took for its own.
         """
-        name = f"anabranch\0{self.recorder.schema or ''}\0{self.recorder.version_table.name}"
         timeout = self.lock_timeout if timeout is None else timeout
-        with (
-            self._reachable(),
-            self.database.migrate() as connection,
-            run_lock(self.database, connection, name=name, timeout=timeout, waiting=waiting),
-        ):
-            yield connection
+        with self._reachable(), self.database.migrate() as connection:
+            # Our tables are what is guarded, so whoever shares them shares the lock.
+            schema = self.recorder.schema or connection.dialect.default_schema_name or ""
+            name = f"anabranch\0{schema}"
+            with run_lock(
+                self.database, connection, name=name, timeout=timeout, waiting=waiting
+            ) as self.lock:
+                try:
+                    yield connection
+                finally:
+                    self.lock = None
 
     def read_locked(
         self, connection: sa.Connection, owners: Collection[str] | None = None

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
+from anabranch import mysql, postgresql
 from anabranch.errors import (
     UNTOUCHED,
     AnabranchError,
@@ -23,7 +24,6 @@ from anabranch.errors import (
     UnreachableError,
     UsageError,
 )
-from anabranch.mysql import ended_with, session_settings
 from anabranch.readonly import can_read, reading
 
 SUPPORTED = ("sqlite", "postgresql", "mysql", "mariadb")
@@ -195,13 +195,15 @@ class Database:
             if self.dialect == "mysql":
                 with (
                     _transactions(connection),
-                    ended_with(connection, self._second),
-                    session_settings(connection),
+                    mysql.ended_with(connection, self._second),
+                    mysql.session_settings(connection),
                 ):
                     yield connection
-            elif self.dialect != "sqlite":
+            elif self.dialect == "postgresql":
                 with _transactions(connection):
-                    yield connection
+                    postgresql.refuse_pooler(connection, self._second)
+                    with postgresql.session_settings(connection, postgresql.LOCK_TIMEOUT):
+                        yield connection
             elif self.source in (connection, connection.engine):
                 with _unheard(connection) as own, _sqlite_settings(own):
                     yield own

@@ -143,6 +143,7 @@ def executor_of(
     """Make the executor of a run that reverts: plugins' hooks have no part in it."""
     from anabranch.executor import Executor
     from anabranch.hooks import Hooks
+    from anabranch.lock_guard import lock_guards
     from anabranch.models import core_metadata
 
     return Executor(
@@ -155,7 +156,7 @@ def executor_of(
         hooks=Hooks(),
         metadata=core_metadata(host.metadata),
         report=report,
-        guards=[guard],
+        guards=[guard, *lock_guards(access.lock)],
         closing=closing,
     )
 

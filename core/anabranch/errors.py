@@ -200,6 +200,18 @@ class IrreversibleError(RefusedError):
     code = "AB413"
 
 
+class PoolerError(RefusedError):
+    """A pooler in transaction mode stands before the server, where no lock of a session holds."""
+
+    code = "AB421"
+
+
+class LockLostError(LockError):
+    """The migration lock was lost while a revision ran, so another migrator may be at work."""
+
+    code = "AB422"
+
+
 class UnreachableError(AnabranchError):
     """The database cannot be connected to, or cannot be opened or written."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import exc
 
 from anabranch.database import Database
-from anabranch.errors import AnabranchError, RefusedError, RevisionError
+from anabranch.errors import AnabranchError, LockLostError, RefusedError, RevisionError
 from anabranch.guards import GuardError
 from anabranch.ledger import LostWorkError, is_commit
 from anabranch.planning import Direction, Step
@@ -41,6 +41,9 @@ def failure_of(
     path = step.revision.path
     line = line_in(path, error)
     state = standing(step, outcome)
+    if isinstance(error, LockLostError):
+        error.state = state
+        return error
     # What a script is refused is its own affair, a second connection of its own perhaps.
     if line is None and isinstance(error, exc.DBAPIError) and database.is_locked(error):
         return database.in_use(error, state=state)

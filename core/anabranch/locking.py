@@ -8,7 +8,6 @@ process would leave behind.
 from __future__ import annotations
 
 import getpass
-import hashlib
 import json
 import os
 import random
@@ -16,18 +15,43 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 
 from anabranch.copying import open_file
 from anabranch.database import Database
 from anabranch.errors import LockError, UnreachableError
 from anabranch.mysql import NamedLock
+from anabranch.postgresql import AdvisoryLock
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds
+_FIRST_PAUSE, _LONGEST_PAUSE, _ANNOUNCEMENTS = 0.05, 1.0, 10.0  # seconds
+
+
+class Lock(Protocol):
+    """A lock that one process at a time holds, and that dies with it."""
+
+    def acquire(self) -> bool:
+        """Take the lock if it is free."""
+        ...
+
+    def is_owned(self) -> bool:
+        """Tell whether it is held still."""
+        ...
+
+    def say(self, doing: str) -> None:
+        """Let whoever waits know what is done under the lock."""
+        ...
+
+    def holder(self) -> str:
+        """Say who holds it."""
+        ...
+
+    def release(self) -> None:
+        """Let go of it."""
+        ...
 
 
 @contextmanager
@@ -38,133 +62,105 @@ def run_lock(
     name: str,
     timeout: float,
     waiting: Callable[[str], None],
-) -> Generator[None, None, None]:
+) -> Generator[Lock | None, None, None]:
     """Hold the migration lock of *database* called *name* while the block runs.
+
+    Yields the lock; None for a database in memory, which nobody else can reach.
 
     :param connection: the one that migrates: on a server the lock belongs to its session.
     :param timeout: seconds to wait for another holder.
-    :param waiting: told once, when there is another holder, who that is.
+    :param waiting: told who holds it, while there is another holder: at once, then every 10 s.
     :raises LockError: if it was not obtained in time.
     """
-    if database.dialect == "postgresql":
-        with _advisory_lock(connection, name, timeout, waiting):
-            yield
-    elif database.dialect == "mysql":
-        with _named_lock(NamedLock(connection, name), timeout, waiting):
-            yield
-    elif (file := open_file(connection)) is not None:
-        with _file_lock(Path(f"{file}.lock"), timeout, waiting):
-            yield
-    else:
-        yield
-
-
-def _poll(
-    acquire: Callable[[], bool],
-    holder: Callable[[], str],
-    timeout: float,
-    waiting: Callable[[str], None],
-) -> None:
-    deadline = time.monotonic() + timeout
-    pause = _FIRST_PAUSE
-    told = False
-    while not acquire():
-        if not told:
-            waiting(holder())
-            told = True
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise LockError(
-                f"The migration lock was not obtained within {timeout:g} s. "
-                f"It is held by {holder()}.",
-                remedy="Wait until that process is done, then run the same command again.",
-            )
-        time.sleep(min(left, pause * random.uniform(0.5, 1.0)))  # noqa: S311 - jitter
-        pause = min(2 * pause, _LONGEST_PAUSE)
-
-
-@contextmanager
-def _advisory_lock(
-    connection: sa.Connection, name: str, timeout: float, waiting: Callable[[str], None]
-) -> Generator[None, None, None]:
-    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-
-    def acquire() -> bool:
-        # Blocking in pg_advisory_lock() would deadlock with CREATE INDEX CONCURRENTLY, which waits
-        # for every transaction that is open, and so would a transaction left open here.
-        got = connection.scalar(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": key})
-        connection.commit()
-        return bool(got)
-
-    def holder() -> str:
-        row = connection.execute(
-            sa.text(
-                "SELECT a.pid, a.usename, coalesce(host(a.client_addr), 'local'), a.backend_start "
-                "FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
-                "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
-                "AND l.classid = :high AND l.objid = :low"
-            ),
-            {"high": (key >> 32) & 0xFFFFFFFF, "low": key & 0xFFFFFFFF},
-        ).first()
-        connection.commit()
-        if row is None:
-            return "another session"
-        return f"server process {row[0]} (user {row[1]}, {row[2]}, since {row[3]:%H:%M:%S})"
-
-    _poll(acquire, holder, timeout, waiting)
+    lock = _lock(database, connection, name)
+    if lock is None:
+        yield None
+        return
     try:
-        yield
-    finally:
-        if not connection.invalidated:
-            with suppress(exc.DBAPIError):  # a session that was lost has let go of its lock
-                connection.rollback()
-                connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": key})
-                connection.commit()
-
-
-@contextmanager
-def _named_lock(
-    lock: NamedLock, timeout: float, waiting: Callable[[str], None]
-) -> Generator[None, None, None]:
-    _poll(lock.acquire, lock.holder, timeout, waiting)
-    try:
-        yield
+        _poll(lock, timeout, waiting)
+        yield lock
     finally:
         lock.release()
 
 
-@contextmanager
-def _file_lock(
-    path: Path, timeout: float, waiting: Callable[[str], None]
-) -> Generator[None, None, None]:
-    """Lock *path*, a file that is never deleted: unlinking it would let two holders in."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, mode=0o600)
-    except OSError as error:
-        raise UnreachableError(
-            f"{path} cannot be written: {error.strerror}.",
-            remedy="Migrating needs to write the database and the directory it is in.",
-        ) from error
+def _lock(database: Database, connection: sa.Connection, name: str) -> Lock | None:
+    if database.dialect == "postgresql":
+        return AdvisoryLock(connection, name)
+    if database.dialect == "mysql":
+        return NamedLock(connection, name)
+    file = open_file(connection)
+    return FileLock(Path(f"{file}.lock")) if file is not None else None
 
-    def acquire() -> bool:
-        return _try_lock(descriptor)
 
-    def holder() -> str:
+def _poll(lock: Lock, timeout: float, waiting: Callable[[str], None]) -> None:
+    started = time.monotonic()
+    told, pause = 0.0, _FIRST_PAUSE
+    while not lock.acquire():
+        waited = time.monotonic() - started
+        if not told or waited - told >= _ANNOUNCEMENTS:
+            waiting(lock.holder())
+            told = waited
+        if waited >= timeout:
+            raise LockError(
+                f"The migration lock was not obtained within {timeout:g} s. "
+                f"It is held by {lock.holder()}.",
+                remedy="Wait until that process is done, then run the same command again.",
+            )
+        time.sleep(min(timeout - waited, pause * random.uniform(0.5, 1.0)))  # noqa: S311 - jitter
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+class FileLock:
+    """A kernel lock on a file that is never deleted: unlinking it would let two holders in.
+
+    :raises UnreachableError: if the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._about = {"pid": os.getpid(), "host": socket.gethostname(), "user": user_name()}
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return f"process {found['pid']} on {found['host']} (user {found['user']})"
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, mode=0o600)
+        except OSError as error:
+            raise UnreachableError(
+                f"{path} cannot be written: {error.strerror}.",
+                remedy="Migrating needs to write the database and the directory it is in.",
+            ) from error
+
+    def acquire(self) -> bool:
+        if not _try_lock(self._descriptor):
+            return False
+        self._about["since"] = int(time.time())
+        self.say("")
+        return True
+
+    def is_owned(self) -> bool:
+        """Tell whether the file that is locked is still the one that others would lock."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
+        except OSError:
+            return False
+
+    def say(self, doing: str) -> None:
+        content = json.dumps({**self._about, "running": doing}).encode()
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.write(self._descriptor, content)
+
+    def holder(self) -> str:
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+            doing = f", running {found['running']}" if found["running"] else ""
+            seconds = max(0, round(time.time() - found["since"]))
+            return (
+                f"process {found['pid']} on {found['host']} (user {found['user']}{doing}) "
+                f"for {seconds} s"
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return "another process"
 
-    try:
-        _poll(acquire, holder, timeout, waiting)
-        about = {"pid": os.getpid(), "host": socket.gethostname(), "user": user_name()}
-        os.ftruncate(descriptor, 0)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        os.write(descriptor, json.dumps(about).encode())
-        yield
-    finally:
-        os.close(descriptor)  # which lets go of the lock
+    def release(self) -> None:
+        os.close(self._descriptor)
 
 
 if sys.platform == "win32":

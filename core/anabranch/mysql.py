@@ -101,6 +101,9 @@ class NamedLock:
         held = sa.text("SELECT IS_USED_LOCK(:name) = CONNECTION_ID()")
         return bool(self._connection.scalar(held, self._name))
 
+    def say(self, doing: str) -> None:
+        """Do nothing: the server shows the statement that runs."""
+
     def release(self) -> None:
         """Let go of the lock."""
         if not self._connection.invalidated:

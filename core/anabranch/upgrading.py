@@ -120,6 +120,7 @@ def _run(
     from anabranch.backup import backed_up
     from anabranch.executor import Executor
     from anabranch.hooks import Hooks
+    from anabranch.lock_guard import lock_guards
     from anabranch.models import core_metadata
 
     installation = access.installation
@@ -151,6 +152,7 @@ def _run(
         metadata=core_metadata(metadata),
         report=options.report,
         finished=installation.hooks_digest if finishes else "",
+        guards=lock_guards(access.lock),
     )
     backup: AbstractContextManager[object] = nullcontext()
     if plan and access.wants_backup(options.backup):

@@ -12,13 +12,16 @@ import pytest
 import sqlalchemy as sa
 
 from anabranch.database import Database as Target
-from anabranch.errors import LockError, UnreachableError
-from anabranch.locking import run_lock, user_name
+from anabranch.errors import LockError, LockLostError, UnreachableError
+from anabranch.locking import Lock, run_lock, user_name
+from anabranch.postgresql import session_name
 from support.databases import Database
 from support.mariadb import Server
+from support.store import Store, table
+from support.trees import revision_file
 
 #: Takes the lock of the database under test, in a session of its own.
-Take = Callable[..., AbstractContextManager[None]]
+Take = Callable[..., AbstractContextManager[Lock | None]]
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def take(target: Target) -> Iterator[Take]:
 
     def lock(
         timeout: float = 0, name: str = "lock", waiting: Callable[[str], None] = lambda _: None
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[Lock | None]:
         manager = target.migrate()
         connection = manager.__enter__()
         connections.append(manager)
@@ -208,3 +211,94 @@ def test_two_databases_of_one_mariadb_server_have_two_locks(mariadb_server: Serv
     finally:
         for database in databases:
             mariadb_server.drop(database)
+
+
+def test_whoever_waits_is_told_what_runs_and_told_again(
+    take: Take, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start and then every few seconds, here fractions of one."""
+    monkeypatch.setattr("anabranch.locking._ANNOUNCEMENTS", 0.05)
+    told: list[str] = []
+    with take() as lock:
+        assert lock is not None
+        lock.say("billing@3f2a")
+        with (
+            pytest.raises(LockError, match="not obtained") as raised,
+            take(0.5, "lock", told.append),
+        ):
+            pytest.fail("two holders")
+    assert len(told) >= 3
+    if target.dialect != "mysql":
+        assert all("billing@3f2a" in text for text in [*told, raised.value.what])
+        assert f":{os.getpid()} " in told[0] or f"process {os.getpid()} " in told[0]
+
+
+def test_a_long_host_name_leaves_room_for_the_revision() -> None:
+    """PostgreSQL keeps 63 bytes."""
+    name = session_name("a-plugin-with-a-long-name@0123456789ab")
+    assert name.startswith("anabranch ")
+    assert name.endswith(f":{os.getpid()} a-plugin-with-a-long-name@0123456789ab")
+    assert len(session_name("ü" * 80).encode()) <= 63
+
+
+LOSSES = {
+    "sqlite": "import pathlib\n"
+    "path = op.get_bind().exec_driver_sql('PRAGMA database_list').first()[2]\n"
+    "pathlib.Path(path + '.lock').unlink()",
+    "postgresql": "op.execute('SELECT pg_advisory_unlock_all()')",
+}
+
+
+def test_a_revision_that_loses_the_lock_is_rolled_back(tmp_path: Path, database: Database) -> None:
+    """Another migrator may be at work, so nothing more is committed; exit code 7."""
+    store = Store(tmp_path, database)
+    loss = LOSSES[database.backend]
+    store.core(
+        revision_file("c1", upgrade=table("one")),
+        revision_file("c2", down="c1", upgrade=f"{table('two')}\n{loss}"),
+        revision_file("c3", down="c2", upgrade=table("three")),
+    )
+    store.upgrade("core@c1")
+    with pytest.raises(LockLostError, match="The migration lock was lost") as raised:
+        store.upgrade()
+    assert (raised.value.code, raised.value.exit_code) == ("AB422", 7)
+    assert "rolled back" in raised.value.state.lower()
+    assert set(store.schema) == {"one"}
+    path = store.versions / "c2_a_change.py"
+    path.write_text(path.read_text().replace(loss.splitlines()[-1], "pass"))
+    assert store.upgrade() == ["core@c2", "core@c3"]
+
+
+def test_managers_with_two_version_tables_share_one_lock(
+    tmp_path: Path, database: Database
+) -> None:
+    """Our tables are the same for both, and so is what the lock guards."""
+    store = Store(tmp_path, database)
+    store.core(revision_file("c1", upgrade=table("one")))
+    with (
+        store.manager() as first,
+        store.manager(version_table="other") as second,
+        first.open(store.deployment).locked(),
+        pytest.raises(LockError, match="not obtained"),
+        second.open(store.deployment).locked(timeout=0),
+    ):
+        pytest.fail("two holders")
+
+
+def test_the_session_of_a_run_has_settings_of_its_own_and_gives_them_back(
+    postgresql_database: Database,
+) -> None:
+    """Also on a connection that the application lends."""
+    settings = sa.text(
+        "SELECT current_setting('application_name'), current_setting('lock_timeout'), "
+        "current_setting('client_connection_check_interval', true)"
+    )
+    with postgresql_database.engine() as engine, engine.connect() as lent:
+        before = tuple(lent.execute(settings).one())
+        lent.rollback()
+        with Target.of(lent).migrate() as connection:
+            name, *waits = connection.execute(settings).one()
+            connection.rollback()
+            assert name == session_name()
+            assert waits == ["2s", "2s"]
+        assert tuple(lent.execute(settings).one()) == before

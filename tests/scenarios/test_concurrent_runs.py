@@ -118,7 +118,7 @@ def test_whoever_waits_too_long_is_told_who_holds_the_lock(store: Store, tmp_pat
         assert f"process {holder.pid} on {os.uname().nodename}" in refused.err
     else:
         sessions = store.database.execute(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'anabranch'"
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'anabranch %@c%'"
             " AND datname = current_database()"
         )
         assert f"server process {sessions[0]['pid']}" in refused.err

@@ -1,0 +1,45 @@
+"""The run lock while revisions run: held still, and telling whoever waits what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from anabranch.errors import LockLostError
+from anabranch.guards import Guard
+from anabranch.locking import Lock
+from anabranch.planning import Step
+
+
+def lock_guards(lock: Lock | None) -> tuple[Guard, ...]:
+    """Return the guard of *lock*; none for a database in memory, which has no lock."""
+    return () if lock is None else (LockGuard(lock),)
+
+
+class LockGuard(Guard):
+    """Refuses to run, or to commit, a revision without the run lock.
+
+    A script may give up all locks of its session, and somebody may delete a lock's file.
+    """
+
+    def __init__(self, lock: Lock) -> None:
+        self._lock = lock
+
+    def begin(self) -> None:
+        self._require()
+
+    @contextmanager
+    def running(self, step: Step) -> Generator[None, None, None]:
+        self._lock.say(str(step.key))
+        yield
+
+    def finish(self) -> None:
+        self._require()
+
+    def _require(self) -> None:
+        if not self._lock.is_owned():
+            raise LockLostError(
+                "The migration lock was lost, so another migrator may be at work.",
+                remedy="See what takes the lock away (a pooler, a script that gives up all locks, "
+                "a deleted lock file), then run the same command again.",
+            )
