@@ -15,6 +15,11 @@ from anabranch.problems import Problem
 from anabranch.recorder import State, shown_ids
 from anabranch.revision import CORE, RevisionKey
 
+_OUT_OF_DISAGREEMENT = (
+    "Install the package that has it, or say with 'db stamp DIR OWNER@ID' where the database "
+    "stands: our own records then hold, and the table is written anew. 'db history' shows what ran."
+)
+
 UNKNOWN_POSITION = ("AB110", "AB113")
 """The faults with which nobody can say what is applied."""
 
@@ -72,6 +77,21 @@ def adopt(graph: Graph, state: State) -> Adoption:
     return Adoption(frozenset(closure | orphans))
 
 
+def taken_for_granted(graph: Graph, state: State) -> frozenset[RevisionKey]:
+    """Return what is applied beyond doubt where :func:`adopt` cannot say it all.
+
+    Our own records, or else the closure of the rows that have one meaning, and those of packages
+    that are gone.
+    """
+    if state.prepared:
+        return frozenset(state.applied)
+    known = {id_: _keys(graph, id_) for id_ in state.version_rows or ()}
+    closure = graph.declared_ancestors(keys[0] for keys in known.values() if len(keys) == 1)
+    return frozenset(
+        closure | {RevisionKey(UNKNOWN, id_) for id_, keys in known.items() if not keys}
+    )
+
+
 def _returned(graph: Graph, state: State) -> Adoption:
     """Give rows that were kept without an owner to the package that has come back."""
     found = {
@@ -114,8 +134,7 @@ def _disagreement(text: str) -> IntegrityError:
                 code="AB113",
                 owner=CORE,
                 text=text,
-                remedy="Install the package that has it, or put back the rows that stood there "
-                "before; 'db history' shows what ran.",
+                remedy=_OUT_OF_DISAGREEMENT,
             )
         ]
     )
@@ -130,7 +149,8 @@ def _position_unknown(missing: Collection[str]) -> IntegrityError:
                 text=f"alembic_version holds {', '.join(missing)}, which no installed owner has, "
                 "and nothing that tells how far the core is.",
                 remedy="Install the plugin that has it, once, and run the command again: from then "
-                "on the core's position is recorded. Or stamp the core's revision with Alembic.",
+                "on the core's position is recorded. Or, if you know it, say 'db stamp DIR "
+                "core@ID'; or 'db adopt DIR --revision ID', which compares the tables first.",
             )
         ]
     )

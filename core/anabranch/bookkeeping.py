@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Set
 
 import sqlalchemy as sa
 
@@ -44,18 +44,20 @@ def record_position(
     recorder: Recorder,
     connection: sa.Connection,
     reading: Reading,
-    *,
-    added: Collection[AppliedRevision] = (),
-    removed: Collection[RevisionKey] = (),
-    events: Iterable[Event] = (),
+    applied: Set[RevisionKey],
+    events: Iterable[Event],
 ) -> None:
-    """Write that *added* are applied and *removed* are not, into the transaction that is open."""
+    """Write that *applied* is the applied set, into the transaction that is open.
+
+    What is new in it is recorded for the packages that are installed.
+    """
+    before = reading.state.applied.keys()
+    removed = before - set(applied)
     recorder.prepare(connection)
     recorder.forget(connection, removed)
-    recorder.record_applied(connection, tuple(added))
+    recorder.record_applied(connection, [_row(reading, key) for key in sorted(applied - before)])
     recorder.record_events(connection, tuple(events))
-    applied = reading.applied.difference(removed).union(row.key for row in added)
-    projection = frozenset(reading.graph.maximal(applied & reading.graph.installed))
+    projection = frozenset(reading.graph.maximal(reading.graph.installed.intersection(applied)))
     recorder.project(
         connection,
         projection,
@@ -63,6 +65,13 @@ def record_position(
         rows=reading.state.version_rows or (),
         ids=shown_ids(projection, applied),
     )
+
+
+def _row(reading: Reading, key: RevisionKey) -> AppliedRevision:
+    owner = reading.installation.discovery.get(key.owner)
+    if owner is None:
+        return new_row(reading.graph, key)
+    return new_row(reading.graph, key, owner.distribution, owner.version)
 
 
 def actor() -> str:

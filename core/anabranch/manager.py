@@ -23,6 +23,7 @@ from anabranch.planning import HEADS, Plan
 from anabranch.purging import Departure, DepartureOptions, run_forget, run_purge
 from anabranch.reading import Reading, Status, read_installation
 from anabranch.recorder import Event, Recorder
+from anabranch.stamping import Stamp, StampOptions, run_stamp
 from anabranch.transactions import Mode
 from anabranch.upgrading import Upgrade, UpgradeOptions, run_upgrade
 from anabranch.wording import counted
@@ -180,6 +181,26 @@ class MigrationManager:
             waiting=waiting,
         )
         return run_downgrade(self.open(target), self._host, to, options)
+
+    def stamp(
+        self,
+        target: Target,
+        *to: str,
+        lock_timeout: float | None = None,
+        agree: Callable[[Stamp], None] = lambda stamp: None,  # noqa: ARG005
+        waiting: Callable[[str], None] = unheard,
+    ) -> Stamp:
+        """Record that a database stands at a revision, without running or comparing anything.
+
+        What the revision needs is recorded as applied too, and what follows it in its owner's line
+        as not applied.
+
+        :param to: ``owner@id``, ``owner@head``, ``owner@base``, ``heads``, or several of them.
+        :param agree: told what would be recorded; an error it raises stops the stamp.
+        :raises DependedOnError: if something that stays applied needs what would not.
+        """
+        options = StampOptions(lock_timeout=lock_timeout, agree=agree, waiting=waiting)
+        return run_stamp(self.open(target), to, options)
 
     def purge(
         self,

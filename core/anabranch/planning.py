@@ -113,10 +113,14 @@ def _targets(graph: Graph, target: str | Sequence[str]) -> set[RevisionKey] | No
     names = [target] if isinstance(target, str) else target
     if HEADS in names:
         return None
-    return graph.ancestors(key for name in names for key in _one_target(graph, name))
+    return graph.ancestors(key for name in names for key in revisions_named(graph, name))
 
 
-def _one_target(graph: Graph, name: str) -> tuple[RevisionKey, ...]:
+def revisions_named(graph: Graph, name: str) -> tuple[RevisionKey, ...]:
+    """Return what ``owner``, ``owner@head`` or ``owner@id`` means among the installed revisions.
+
+    :raises UsageError: if that is nothing.
+    """
     owner, _, id_ = name.partition("@")
     own = graph.of(owner)
     if own and id_ in ("", "head", "heads"):

@@ -283,8 +283,8 @@ def _record(
         recorder,
         connection,
         reading,
-        removed=[key for key in departure.revisions if key in reading.applied],
-        events=[
+        reading.applied.difference(departure.revisions),
+        [
             Event(
                 event,
                 at,

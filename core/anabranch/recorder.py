@@ -39,7 +39,7 @@ class Event:
     """A line of the journal.
 
     :ivar event: ``run``, ``applied``, ``reverted``, ``failed``, ``adopted``, ``seeded``,
-        ``finished``, ``purged``, ``forgotten`` or ``restored``.
+        ``finished``, ``purged``, ``forgotten``, ``stamped`` or ``restored``.
     :ivar duration: seconds.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 
@@ -10,7 +10,7 @@ from anabranch.database import Database
 from anabranch.errors import HookError
 from anabranch.failures import cause_of
 from anabranch.ledger import Ledger
-from anabranch.recorder import Event, Recorder, now
+from anabranch.recorder import Event, Recorder, State, now
 from anabranch_plugins_api import Seed
 
 
@@ -34,7 +34,7 @@ def sow(
     :raises HookError: for the first that failed, once the others had their turn.
     """
     with connection.begin():
-        versions = _sown(recorder.events(connection))
+        versions = _sown(recorder.events(connection), _since(recorder.read(connection)))
     sown: list[str] = []
     failure: HookError | None = None
     for owner, seed in seeds:
@@ -64,11 +64,22 @@ def _failure(owner: str, seed: Seed, error: BaseException, database: Database) -
     return failure
 
 
-def _sown(events: Iterable[Event]) -> dict[tuple[str, str], int]:
+def _since(state: State) -> dict[str, str]:
+    """Return since when each owner has had something applied without a break.
+
+    What was sown before went with the tables it was sown in: the owner was purged, or reverted.
+    """
+    since: dict[str, str] = {}
+    for key, row in state.applied.items():
+        since[key.owner] = min(since.get(key.owner, row.applied_at), row.applied_at)
+    return since
+
+
+def _sown(events: Iterable[Event], since: Mapping[str, str]) -> dict[tuple[str, str], int]:
     """Return the latest version of each seed that is in place, by owner and name."""
     versions: dict[tuple[str, str], int] = {}
     for event in events:
-        if event.event == "seeded":
+        if event.event == "seeded" and event.at >= since.get(event.owner, ""):
             name, _, version = event.detail.rpartition(" ")
             known = versions.get((event.owner, name), int(version))
             versions[event.owner, name] = max(known, int(version))

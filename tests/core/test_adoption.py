@@ -244,7 +244,7 @@ def test_foreign_row_in_a_table_of_ours_is_a_disagreement() -> None:
     assert text == (
         "alembic_version was changed by another tool and holds zz1, which no installed owner has."
     )
-    assert remedy.startswith("Install the package that has it, or put back the rows")
+    assert remedy.startswith("Install the package that has it, or say with 'db stamp")
 
 
 def test_move_to_an_id_of_two_owners_is_a_disagreement() -> None:

@@ -299,3 +299,35 @@ def test_forgetting_leaves_the_tables(store: Store) -> None:
     assert not [item for item in store.objects if "loyalty" in item]
     assert store.journal[-1] == "forgotten loyalty"
     assert "up to date" in store.init_db().expect(0).out
+
+
+def test_seeds_are_put_in_place_again_when_their_tables_are_new(store: Store) -> None:
+    """What was sown went with the tables, by a purge or by a downgrade."""
+    store.plugin(
+        "loyalty",
+        *LOYALTY,
+        hooks="""
+        import sqlalchemy as sa
+        from anabranch_plugins_api import Seed, hookimpl
+
+        @hookimpl
+        def anabranch_seeds():
+            return [Seed("levels", sow)]
+
+        def sow(connection):
+            connection.execute(sa.text("INSERT INTO level (id) VALUES (1)"))
+        """,
+    )
+    with store.manager() as manager:
+        manager.upgrade(store.deployment)
+        manager.upgrade(store.deployment)
+        assert store.database.rows("level") == [{"id": 1}]
+        manager.downgrade(store.deployment, "loyalty@-1")
+        manager.upgrade(store.deployment)
+        assert store.database.rows("level") == [{"id": 1}]
+        manager.downgrade(store.deployment, "loyalty@base")
+        manager.upgrade(store.deployment)
+        assert store.database.rows("level") == [{"id": 1}]
+        manager.purge(store.deployment, "loyalty", downgrades=False)
+        manager.upgrade(store.deployment)
+        assert store.database.rows("level") == [{"id": 1}]
