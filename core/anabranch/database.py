@@ -29,37 +29,59 @@ from anabranch.readonly import can_read, reading
 SUPPORTED = ("sqlite", "postgresql", "mysql", "mariadb")
 
 _SECRET_KEYS = re.compile(r"pass|secret|token|key", re.IGNORECASE)
-_AUTHORITY = re.compile(r"^([\w+]+://)([^:/?]+):([^?]*)(@[^?@]*(?:\?.*)?)$", re.DOTALL)
+# A user, a password and an "@" that stands before no more than a host, a database and a query. What
+# stands after a user with an "@" may be a port.
+_AUTHORITY = re.compile(
+    r"([\w+]+://)(?![^:/?@]*@[^:@/?]*:\d+(?:[/?]|$))([^:/?]+):(.*?)"
+    r"(@(?:[^@/?]+|(?=/[^/?]))(?:/[^/?]*)?(?:\?.*)?)",
+    re.DOTALL,
+)
+_SYNCHRONOUS = {
+    "sqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
 _URIS = ("pysqlite",)  # drivers that open a file by a URI
 _BUSY_TIMEOUT = 30_000  # ms
 
 
-def parse_url(text: str, directory: Path) -> sa.URL:
+def parse_url(text: str, directory: Path, origin: str = "") -> sa.URL:
     """Read a database URL; a relative SQLite path is relative to *directory*.
 
-    A password may hold a bare ``@`` or ``%``; it need not be percent-encoded.
+    A password need not be percent-encoded, whatever characters it holds. Where that leaves several
+    readings, it is the shortest.
 
-    :raises ConfigurationError: if it cannot be read. The message does not repeat the URL.
+    :param origin: where the URL was found, for messages.
+    :raises ConfigurationError: if it cannot be read, or its driver is missing or asynchronous. The
+        message does not repeat the URL.
     """
-    if match := _AUTHORITY.match(text):
+    where = f"The database URL ({origin})" if origin else "The database URL"
+    if match := _AUTHORITY.fullmatch(text):
         scheme, user, password, rest = match.groups()
         quoted = urllib.parse.quote(password, safe="%")
         text = scheme + user.replace("@", "%40") + ":" + quoted + rest
     try:
         url = sa.make_url(text)
-        dialect = url.get_dialect().name
+        dialect = url.get_dialect()
     except (exc.ArgumentError, exc.NoSuchModuleError, ValueError):
         raise ConfigurationError(
-            "The database URL cannot be read.",
+            f"{where} cannot be read.",
             remedy="It reads dialect://user:password@host/database, "
             "or sqlite:///./file.sqlite for a file in the deployment.",
         ) from None  # the cause may quote the password
     except ImportError as error:
         raise ConfigurationError(
-            f"The driver of the database URL is not installed: {error.name}.",
+            f"{where} needs a driver that is not installed: {error.name}.",
             remedy=_driver_remedy(error),
         ) from error
-    if dialect == "sqlite" and _is_file(url):
+    if dialect.is_async:
+        name = _SYNCHRONOUS.get(dialect.name, dialect.name)
+        raise ConfigurationError(
+            f"{where} names an asynchronous driver, {url.drivername}.",
+            remedy=f"Migrations run synchronously: write {name}:// for them.",
+        )
+    if dialect.name == "sqlite" and _is_file(url):
         url = url.set(database=os.path.normpath(directory / (url.database or "")))
     return url
 

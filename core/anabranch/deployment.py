@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ class Deployment:
     enabled: frozenset[str] | None = None
     disabled: frozenset[str] = frozenset()
     lock_timeout: float = DEFAULT_LOCK_TIMEOUT
+    url_origin: str = field(default="", compare=False)
     backup: bool = True
     backups_kept: int = DEFAULT_BACKUPS_KEPT
     backup_command: tuple[str, ...] = ()
@@ -151,7 +153,10 @@ def read_deployment(application: str, directory: Path) -> Deployment:
         text = ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"{config} cannot be read: {_reason(error)}.", remedy="Mend the file."
+            f"{config} cannot be read: {_reason(error)}.",
+            remedy="Let the user who runs this read it, or run this as its owner."
+            if isinstance(error, PermissionError)
+            else "Mend the file.",
         ) from error
     try:
         content = tomllib.loads(text)
@@ -160,12 +165,15 @@ def read_deployment(application: str, directory: Path) -> Deployment:
             f"{config} is not valid TOML: {error}.", remedy="Mend the file at that place."
         ) from error
     reader = _Reader(config, content)
+    reader.check_sections("sqlalchemy", "plugins", "migrations")
     sqlalchemy = reader.section("sqlalchemy", "database_url")
     plugins = reader.section("plugins", "enabled", "disabled")
     migrations = reader.section(
         "migrations", "lock_timeout", "backup", "backups_kept", "backup_command", shared=False
     )
+    origin = f"{environment_prefix(application)}_SQLALCHEMY_DATABASE_URL"
     if url is None:
+        origin = f"in {config}"
         url = reader.value(sqlalchemy, "sqlalchemy.database_url", str)
     enabled = reader.names(plugins, "plugins.enabled")
     lock_timeout = reader.value(migrations, "migrations.lock_timeout", (int, float))
@@ -178,6 +186,7 @@ def read_deployment(application: str, directory: Path) -> Deployment:
         backup=reader.switch(migrations, "migrations.backup", default=True),
         backups_kept=reader.count(migrations, "migrations.backups_kept", DEFAULT_BACKUPS_KEPT),
         backup_command=reader.words(migrations, "migrations.backup_command"),
+        url_origin=origin,
     )
 
 
@@ -200,6 +209,19 @@ class _Reader:
 
     config: Path
     content: Mapping[str, Any]
+
+    def check_sections(self, *known: str) -> None:
+        """Refuse a section that looks like a slip for one of *known* that is not there.
+
+        Sections of the application's own pass.
+        """
+        for name in self.content.keys() - known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+            if close and close[0] not in self.content:
+                raise ConfigurationError(
+                    f"{self.config} has a section [{name}]. Did you mean [{close[0]}]?",
+                    remedy="Correct that line.",
+                )
 
     def section(self, name: str, *known: str, shared: bool = True) -> Mapping[str, Any]:
         """Return a section; one that is *shared* may hold keys of the application's own."""

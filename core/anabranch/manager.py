@@ -16,7 +16,7 @@ from anabranch.database import Database, masked, parse_url
 from anabranch.deployment import Deployment, create_deployment, read_deployment
 from anabranch.discovery import Discovery, Owner, discover, distribution_of
 from anabranch.downgrading import Downgrade, DowngradeOptions, Host, run_downgrade
-from anabranch.errors import PendingError
+from anabranch.errors import PendingError, UsageError
 from anabranch.hooks import Hooks
 from anabranch.names import normalise
 from anabranch.planning import HEADS, Plan
@@ -443,15 +443,26 @@ class MigrationManager:
     def _open(self, target: Target) -> tuple[Database, Deployment | None]:
         if isinstance(target, (sa.URL, sa.Engine, sa.Connection)):
             return Database.of(target), None
+        if not isinstance(target, (str, os.PathLike)):
+            kind = type(target).__name__
+            raise UsageError(
+                f"A target is a directory, a database URL, an engine or a connection, not {kind}.",
+                remedy="Migrations run synchronously: hand over the URL of a synchronous driver."
+                if kind.startswith("Async")
+                else "",
+            )
         text = os.fspath(target)
         if "://" in text:
             return Database.of(parse_url(text, Path.cwd())), None
         directory = Path(text)
         if self._database_url is not None:
-            url = parse_url(self._database_url(directory), directory.resolve())
+            url = parse_url(
+                self._database_url(directory), directory.resolve(), "the application's own"
+            )
             return Database.of(url), Deployment(directory.resolve(), masked(url))
         deployment = read_deployment(self.name, directory)
-        return Database.of(parse_url(deployment.database_url, deployment.directory)), deployment
+        url = parse_url(deployment.database_url, deployment.directory, deployment.url_origin)
+        return Database.of(url), deployment
 
 
 def _modules(models: Sequence[Any]) -> tuple[str, ...]:

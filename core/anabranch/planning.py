@@ -12,6 +12,7 @@ from typing import Literal
 
 from anabranch.errors import UsageError
 from anabranch.graph import Graph
+from anabranch.names import normalise
 from anabranch.revision import Revision, RevisionKey
 from anabranch.wording import did_you_mean
 
@@ -122,6 +123,7 @@ def revisions_named(graph: Graph, name: str) -> tuple[RevisionKey, ...]:
     :raises UsageError: if that is nothing.
     """
     owner, _, id_ = name.partition("@")
+    owner = normalise(owner)
     own = graph.of(owner)
     if own and id_ in ("", "head", "heads"):
         return graph.heads(owner)

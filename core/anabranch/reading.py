@@ -15,9 +15,10 @@ from anabranch.adoption import UNKNOWN_POSITION, Adoption, adopt
 from anabranch.cache import HeaderCache
 from anabranch.collecting import collection_paused
 from anabranch.discovery import Discovery, Owner
-from anabranch.errors import IntegrityError
+from anabranch.errors import IntegrityError, UsageError
 from anabranch.graph import Graph
 from anabranch.integrity import check_integrity
+from anabranch.names import normalise
 from anabranch.planning import HEADS, Plan, make_plan
 from anabranch.problems import Problem
 from anabranch.recorder import EMPTY, Recorder, State, shown_ids
@@ -118,6 +119,16 @@ class Reading:
             raise IntegrityError(errors)
 
     def plan(self, target: str | Sequence[str] = HEADS) -> Plan:
+        """Work out which revisions would run to reach *target*, in order.
+
+        :raises UsageError: if a target does not exist, or is of a plugin that is left out.
+        """
+        for name in [target] if isinstance(target, str) else target:
+            if (owner := normalise(name.partition("@")[0])) in self.installation.disabled:
+                raise UsageError(
+                    f"The configuration leaves {owner} out, so {name} cannot be reached.",
+                    remedy="Correct [plugins] in config.toml, or name another target.",
+                )
         return make_plan(self.graph, self.applied, target, disabled=self.installation.disabled)
 
     @cached_property

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from anabranch.access import Access
 from anabranch.bookkeeping import refresh_projection
-from anabranch.errors import LockError, RefusedError, RequirementError
+from anabranch.errors import UNTOUCHED, AnabranchError, LockError, RefusedError, RequirementError
 from anabranch.planning import HEADS, Plan, make_plan
 from anabranch.problems import Problem
 from anabranch.reading import Reading
@@ -63,14 +63,17 @@ def run_upgrade(
     :param plugins: plugin objects that no entry point declares.
     """
     started = time.monotonic()
+    adopts = False
     with suppress(LockError):  # a migrator that is about to commit; the lock waits for it
         with access.look() as (reading, looking):
             reading.require_sound(strict=options.strict)
             plan = reading.plan(options.to)
+            adopts = bool(reading.adoption)
             idle = not plan and not reading.stale
             idle = idle and not _is_unfinished(access, looking, plugins)
         if idle:
             return Upgrade((), plan.digest, time.monotonic() - started, reading.problems)
+        _require_digest(plan, options)
     with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
         reading = access.read_locked(connection)
         reading.require_sound(strict=options.strict)
@@ -82,7 +85,12 @@ def run_upgrade(
             reading = access.read_locked(connection)
         if plan or _is_unfinished(access, connection, plugins):
             connection.rollback()
-            done = _run(access, connection, reading, plan, metadata, plugins, options)
+            try:
+                done = _run(access, connection, reading, plan, metadata, plugins, options)
+            except AnabranchError as error:
+                if adopts and error.state == UNTOUCHED:
+                    error.state = "What another tool had done is recorded; nothing else changed."
+                raise
     return replace(done, duration=time.monotonic() - started)
 
 

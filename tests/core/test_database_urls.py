@@ -44,7 +44,23 @@ def test_other_databases_are_left_as_they_are() -> None:
 
 @pytest.mark.parametrize(
     "password",
-    ["secret", "p@ss", "p@@ss@", "100%", "50%zz", "a:b", "a/b", "a?b", "a#b", "a+b", "ä ö", ":@%"],
+    [
+        "secret",
+        "p@ss",
+        "p@@ss@",
+        "100%",
+        "50%zz",
+        "a:b",
+        "a/b",
+        "a?b",
+        "a#b",
+        "a+b",
+        "ä ö",
+        ":@%",
+        "/@?",
+        "a@b/c",
+        "#@/?",
+    ],
 )
 def test_password_need_not_be_encoded(password: str) -> None:
     """As it is typed, and percent-encoded; user, host and database are not touched by it."""
@@ -57,6 +73,34 @@ def test_password_need_not_be_encoded(password: str) -> None:
             5433,
             "shop",
         )
+
+
+@pytest.mark.parametrize("user", ["me:pw", "me@server:pw"])
+def test_database_may_hold_an_at_sign(user: str) -> None:
+    """Then the first reading that leaves a host is meant."""
+    url = parse_url(f"postgresql://{user}@host:5433/db@x?sslmode=require", HERE)
+    assert (url.host, url.port, url.database) == ("host", 5433, "db@x")
+    assert url.password == "pw"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "instead"),
+    [
+        ("sqlite+aiosqlite", "sqlite"),
+        ("postgresql+asyncpg", "postgresql+psycopg"),
+        ("postgresql+psycopg_async", "postgresql+psycopg"),
+        ("mysql+aiomysql", "mysql+pymysql"),
+    ],
+)
+def test_asynchronous_driver_is_answered_with_one_that_is_not(scheme: str, instead: str) -> None:
+    """Which applications have, and whose connections no script can use."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse_url(f"{scheme}://u:hunter2@h/d", HERE, "in x/config.toml")
+    assert caught.value.exit_code == 2
+    if "asynchronous" in caught.value.what:  # else it is not even installed
+        assert f"(in x/config.toml) names an asynchronous driver, {scheme}." in caught.value.what
+        assert caught.value.remedy.endswith(f"write {instead}:// for them.")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_user_may_hold_an_at_sign() -> None:

@@ -449,3 +449,15 @@ def test_relative_file_is_relative_to_the_deployment_from_any_directory(
         deployment = read_deployment("shop", Path(spelling))
         found.add(parse_url(deployment.database_url, deployment.directory).database)
     assert found == {str(directory / "shop.sqlite")}
+
+
+@pytest.mark.parametrize("section", ["plugin", "migration", "sqlalchmy", "Plugins"])
+def test_misspelt_section_is_said(directory: Path, section: str) -> None:
+    """One of the application's own passes, also a similar one beside ours."""
+    config = directory / "config.toml"
+    directory.mkdir()
+    config.write_text(f"[{section}]\n")
+    with pytest.raises(ConfigurationError, match=rf"has a section \[{section}\]. Did you mean"):
+        read_deployment("shop", directory)
+    config.write_text(f"[{section}]\n[plugins]\n[migrations]\n[sqlalchemy]\n[users]\n")
+    read_deployment("shop", directory)

@@ -136,3 +136,10 @@ def test_digest_names_scripts_and_order() -> None:
         make_plan(GRAPH, set(GRAPH.order)).digest,
     ]
     assert len({digest, *others}) == 6
+
+
+def test_owner_of_a_target_is_found_in_any_spelling() -> None:
+    """As a plugin's name is everywhere else."""
+    assert names(make_plan(GRAPH, NOTHING, "A@a1").keys) == names(
+        make_plan(GRAPH, NOTHING, "a@a1").keys
+    )

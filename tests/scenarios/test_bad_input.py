@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from anabranch.errors import RequirementError, UsageError
 from support.databases import Database, sqlite
 from support.sites import Result
 from support.store import Store, table
@@ -75,14 +76,14 @@ CONFIGURATIONS = {
     "not TOML": ("[sqlalchemy\n", "not valid TOML"),
     "a number": ("[sqlalchemy]\ndatabase_url = 7\n", "'sqlalchemy.database_url' must be a string"),
     "no table": ("sqlalchemy = 7\n", "'sqlalchemy' must be a table"),
-    "no URL": ("[sqlalchemy]\ndatabase_url = 'just words'\n", "URL cannot be read"),
+    "no URL": ("[sqlalchemy]\ndatabase_url = 'just words'\n", "cannot be read"),
     "a bad port": (
         f"[sqlalchemy]\ndatabase_url = 'postgresql://a:{SECRET}@host:port/x'\n",
-        "URL cannot be read",
+        "cannot be read",
     ),
     "an unknown dialect": (
         f"[sqlalchemy]\ndatabase_url = 'postgre://a:{SECRET}@host/x'\n",
-        "URL cannot be read",
+        "cannot be read",
     ),
     "no such driver": (
         f"[sqlalchemy]\ndatabase_url = 'postgresql+psycopg2://a:{SECRET}@host/x'\n",
@@ -331,3 +332,46 @@ def test_a_damaged_script_stops_everything_before_it_starts(store: Store, name: 
     assert str(damaged) in failure(store.init_db(), 4)
     assert store.database.schema() == {}
     assert "core" in said(store.db("status").expect(0))
+
+
+def test_a_target_of_a_disabled_plugin_is_refused(store: Store) -> None:
+    """An empty plan would say that it is reached."""
+    store.core(revision_file("c1"))
+    store.plugin("extra", revision_file("e1"))
+    store.configure('[plugins]\ndisabled = ["extra"]')
+    with pytest.raises(UsageError, match="The configuration leaves extra out, so Extra@e1 cannot"):
+        store.upgrade("Extra@e1")
+    assert not store.database.schema()
+
+
+def test_a_target_of_the_wrong_kind_is_refused(store: Store) -> None:
+    """An asynchronous engine above all."""
+    store.core(revision_file("c1"))
+
+    class AsyncEngine:
+        pass
+
+    with store.manager() as manager, pytest.raises(UsageError, match="not AsyncEngine") as raised:
+        manager.plan(AsyncEngine())  # type: ignore[arg-type]
+    assert "synchronous driver" in raised.value.remedy
+
+
+def test_an_adoption_is_told_where_a_run_is_refused_after_it(store: Store) -> None:
+    """What stock Alembic had applied is recorded by then."""
+    store.core(revision_file("c1"), revision_file("c2", down="c1"))
+    store.plugin(
+        "extra",
+        hooks="from anabranch_plugins_api import hookimpl\n"
+        "@hookimpl\ndef anabranch_requirements():\n    return ['A bigger server.']\n",
+    )
+    store.database.execute(
+        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)",
+        "INSERT INTO alembic_version VALUES ('c1')",
+    )
+    with pytest.raises(RequirementError, match="A bigger server") as raised:
+        store.upgrade()
+    assert raised.value.state == "What another tool had done is recorded; nothing else changed."
+    assert store.applied == {"core@c1"}
+    with pytest.raises(RequirementError, match="A bigger server") as raised:
+        store.upgrade()
+    assert raised.value.state == "The database was not changed."
