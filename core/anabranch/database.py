@@ -291,6 +291,8 @@ class Database:
         if self.is_locked(error):
             return self.in_use(error)
         cause = self.scrub(" ".join(str(error.orig).split()))
+        if self.file is not None and self.file.is_dir():
+            cause = "it is a directory."
         return UnreachableError(
             f"The database {self.title} cannot be opened: {cause}",
             remedy="Check that it runs, and the database URL in config.toml or the environment.",

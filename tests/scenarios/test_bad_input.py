@@ -190,7 +190,7 @@ def test_a_directory_in_the_place_of_the_database_is_unreachable(store: Store) -
     assert store.database.path is not None
     store.database.path.mkdir()
     for result in (store.init_db(), store.db("status")):
-        assert "unable to open database file" in failure(result, 9)
+        assert "it is a directory" in failure(result, 9)
     assert list(store.database.path.iterdir()) == []
 
 
