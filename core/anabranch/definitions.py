@@ -74,6 +74,13 @@ class Column:
         return self.clause("GENERATED") is not None or self.clause("AS") is not None
 
     @property
+    def expression(self) -> str:
+        """What a generated column is computed from, as written."""
+        clause = self.clause("GENERATED") or self.clause("AS")
+        inner = _inside(clause.found) if clause else ()
+        return clause.source[inner[0].start : inner[-1].end] if clause and inner else ""
+
+    @property
     def collation(self) -> str:
         clause = self.clause("COLLATE")
         return clause.found[1].name.upper() if clause and len(clause.found) > 1 else ""

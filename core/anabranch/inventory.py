@@ -25,6 +25,7 @@ class Inventory:
     :ivar works: whether its own triggers work.
     :ivar indexes_seen: its indexes as Alembic reflected them, by name; empty if it did not.
     :ivar uniques_seen: the columns, folded, of the unique constraints that Alembic reflected.
+    :ivar computed_seen: the expressions of generated columns as Alembic reflected them, by name.
     :ivar by_alembic: whether Alembic makes its successor.
     :ivar renamed: new names of columns that the copy renamed, all of them folded.
     :ivar lost: what its definition lost that cannot be put back.
@@ -39,6 +40,7 @@ class Inventory:
     works: bool = True
     indexes_seen: dict[str, Any] = field(default_factory=dict)
     uniques_seen: frozenset[frozenset[str]] = frozenset()
+    computed_seen: dict[str, str] = field(default_factory=dict)
     by_alembic: bool = False
     renamed: dict[str, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
@@ -76,6 +78,11 @@ class Inventory:
             frozenset(folded(column) for column in unique["column_names"])
             for unique in inspector.get_unique_constraints(self.name)
         )
+        self.computed_seen = {
+            folded(column["name"]): column["computed"]["sqltext"]
+            for column in inspector.get_columns(self.name)
+            if "computed" in column
+        }
 
 
 class Restorer:

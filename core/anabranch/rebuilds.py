@@ -63,6 +63,7 @@ class _Seen:
     :ivar aside: what those are called that it renamed away, and what they were called.
     :ivar emptied: the new names of those that it then dropped.
     :ivar copies: the tables that Alembic's temporary ones are made for.
+    :ivar moved: for tables that were filled from another, the columns whose names differ there.
     :ivar rebuilt: the tables of before whose names new ones took.
     :ivar reflected: the tables whose indexes were looked up since the last statement of another
         kind: Alembic reflects a table right before it makes its successor.
@@ -73,6 +74,7 @@ class _Seen:
     aside: dict[str, str] = field(default_factory=dict)
     emptied: set[str] = field(default_factory=set)
     copies: dict[str, Inventory] = field(default_factory=dict)
+    moved: dict[str, dict[str, str]] = field(default_factory=dict)
     rebuilt: dict[str, Inventory] = field(default_factory=dict)
     reflected: set[str] = field(default_factory=set)
 
@@ -131,7 +133,7 @@ class RebuildGuard(Guard):
                 step,
                 code="AB231",
                 remedy="Its author drops what is meant to go by a statement of its own, before the "
-                "rebuild, and restates what is to stay.",
+                "rebuild, and restates what is to stay; ALTER TABLE ... RENAME COLUMN keeps all.",
             )
 
     # -- before a statement
@@ -153,7 +155,7 @@ class RebuildGuard(Guard):
             self._before_drop(statement)
         elif verb == "ALTER":
             self._before_rename(statement)
-        elif verb == "INSERT" and self._seen.copies:
+        elif verb == "INSERT" and self._seen.made:
             statement = self._before_copy(statement)
         if verb:
             self._seen.reflected.clear()
@@ -195,8 +197,14 @@ class RebuildGuard(Guard):
 
     def _completed(self, statement: str, before: Inventory) -> str:
         """Return Alembic's CREATE TABLE with what its reflection left out."""
+        if before.definition is None:
+            return statement
+        for name, seen in before.computed_seen.items():
+            # SQLAlchemy takes what follows a generated column for a part of its expression.
+            expression = before.definition.columns[name].expression
+            statement = statement.replace(f"({seen})", f"({expression})", 1)
         new = Definition.parse(statement)
-        if new is None or before.definition is None:
+        if new is None:
             return statement
         complete = completed(new, before.definition, uniques=before.uniques_seen)
         if complete == new:
@@ -212,15 +220,20 @@ class RebuildGuard(Guard):
         found = tokens(statement)
         into = next((i for i, token in enumerate(found) if token.word == "INTO"), 0)
         schema, name, rest = read_name(found[into + 1 :])
-        before = self._seen.copies.get(_main((schema, name)))
+        table = _main((schema, name))
         select = next((i for i, token in enumerate(rest) if token.word == "SELECT"), 0)
         source = next((i for i, t in enumerate(rest) if t.word == "FROM" and not t.depth), 0)
-        if before is None or not 0 < select < source:
+        if table not in self._seen.made or not 0 < select < source or rest[0].text != "(":
             return statement
         columns, values = list(split(rest[1 : select - 1])), list(split(rest[select + 1 : source]))
+        if len(columns) != len(values):
+            return statement
+        moved = self._seen.moved[table] = {}
         for column, value in zip(columns, values, strict=True):
             if (was := _copied(value)) and was != folded(column[0].name):
-                before.renamed[was] = folded(column[0].name)
+                moved[was] = folded(column[0].name)
+        if table not in self._seen.copies:
+            return statement
         generated = self._catalogue.generated(name)
         kept = [
             (_written(column, statement), _written(value, statement))
@@ -303,6 +316,7 @@ class RebuildGuard(Guard):
             seen.made.discard(source)
             seen.made.add(target)
             seen.copies.pop(source, None)
+            seen.moved[target] = seen.moved.pop(source, {})
             if target in seen.taken:
                 self._replaced(target)
 
@@ -310,6 +324,7 @@ class RebuildGuard(Guard):
         """Take note that a new table has the name of one that was taken away."""
         self._seen.made.discard(table)
         before = self._seen.rebuilt[table] = self._seen.taken.pop(table)
+        before.renamed = self._seen.moved.pop(table, {})
         new = self._catalogue.definition(table)
         if new and before.definition and before.by_alembic:
             before.lost += losses(

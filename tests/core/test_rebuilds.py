@@ -218,6 +218,16 @@ def test_a_plain_index_follows_a_renamed_column_and_a_descending_one_is_refused(
     assert shelf.sql("ix") == "CREATE INDEX ix ON item (title)"
 
 
+def test_a_copy_by_hand_that_renames_a_column_is_seen(shelf: Shelf) -> None:
+    shelf.made_of(ITEM, INDEXES["plain"], ROWS)
+    body = BY_HAND.replace("name TEXT", "title TEXT").replace(
+        "INTO new_item SELECT", "INTO new_item (id, title, price) SELECT"
+    )
+    shelf.refuses(body, r"index ix \(a column was renamed\)")
+    shelf.run(f"op.drop_index('ix')\n{body}\nop.create_index('ix', 'item', ['title'])")
+    assert shelf.sql("ix") == "CREATE INDEX ix ON item (title)"
+
+
 def test_several_rebuilds_in_one_revision_keep_everything(shelf: Shelf) -> None:
     names = ("descending", "expression")
     shelf.made_of(
@@ -253,6 +263,11 @@ DEFINITIONS = {
         "id INTEGER PRIMARY KEY, name TEXT, loud TEXT GENERATED ALWAYS AS (upper(name)) STORED",
         "GENERATED ALWAYS AS (upper(name)) STORED",
     ),
+    "generated before others": (
+        "id INTEGER PRIMARY KEY, name TEXT, loud TEXT GENERATED ALWAYS AS (upper(name)) STORED,"
+        " UNIQUE (name, loud), CHECK (id > 0)",
+        "GENERATED ALWAYS AS (upper(name)) STORED,",
+    ),
     "virtual": (
         "id INTEGER PRIMARY KEY, name TEXT, loud TEXT GENERATED ALWAYS AS (upper(name)) VIRTUAL",
         "GENERATED ALWAYS AS (upper(name))",
@@ -265,6 +280,7 @@ def test_a_batch_keeps_what_reflection_does_not_see(shelf: Shelf, what: str) -> 
     columns, kept = DEFINITIONS[what]
     shelf.made_of(f"CREATE TABLE item (price INTEGER, {columns})", ROWS)
     shelf.run(REBUILD)
+    assert shelf.sql("item").count("CHECK") == columns.count("CHECK")
     assert kept in shelf.sql("item")
     assert "NUMERIC(10, 2)" in shelf.sql("item")
     assert shelf.column("SELECT name FROM item ORDER BY id") == ["Pen", "Ink"]
