@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,7 @@ _TEMPLATE = """\
 [sqlalchemy]
 # Where the data is. A relative SQLite path is relative to this directory.
 # The environment variable {prefix}_SQLALCHEMY_DATABASE_URL wins over this line.
-database_url = "sqlite:///./{application}.sqlite"
+database_url = "{url}"
 
 # [plugins]
 # Installed plugins take part unless they are listed here. A disabled plugin keeps its tables.
@@ -83,17 +83,26 @@ def environment_prefix(application: str) -> str:
     return re.sub(r"[^A-Z0-9]", "_", application.upper())
 
 
-def create_deployment(application: str, directory: Path) -> tuple[Path, ...]:
+def create_deployment(
+    application: str,
+    directory: Path,
+    allow: Callable[[Deployment], None] = lambda deployment: None,  # noqa: ARG005
+) -> tuple[Path, ...]:
     """Make *directory* a deployment with a commented ``config.toml``; return what was created.
 
     An existing configuration is left alone, and a directory that holds other things but no
     configuration is refused: it is more likely a slip than a deployment.
 
+    :param allow: told what would be created, before anything is; an error it raises stops it.
     :raises ConfigurationError: if the directory cannot be made one.
     """
+    default = _default_url(application)
+    new = Deployment(directory.resolve(), _database_url(application) or default)
     config = directory / CONFIG_FILE
     elsewhere = _config_file(application, directory) != config
-    text = _TEMPLATE.format(application=application, prefix=environment_prefix(application))
+    text = _TEMPLATE.format(
+        application=application, prefix=environment_prefix(application), url=default
+    )
     try:
         if directory.is_dir():
             if elsewhere or _database_url(application):
@@ -107,7 +116,9 @@ def create_deployment(application: str, directory: Path) -> tuple[Path, ...]:
                     f"{directory} has no {CONFIG_FILE}, and it is not empty.",
                     remedy=f"Name the deployment's directory, or create an empty {config} first.",
                 )
+            allow(new)
         else:
+            allow(new)
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if elsewhere:
                 return ()
@@ -179,7 +190,7 @@ def read_deployment(application: str, directory: Path) -> Deployment:
     lock_timeout = reader.value(migrations, "migrations.lock_timeout", (int, float))
     return Deployment(
         directory=directory.resolve(),
-        database_url=url or f"sqlite:///./{application}.sqlite",
+        database_url=url or _default_url(application),
         enabled=enabled,
         disabled=reader.names(plugins, "plugins.disabled") or frozenset(),
         lock_timeout=DEFAULT_LOCK_TIMEOUT if lock_timeout is None else float(lock_timeout),
@@ -193,6 +204,10 @@ def read_deployment(application: str, directory: Path) -> Deployment:
 def _config_file(application: str, directory: Path) -> Path:
     other = os.environ.get(f"{environment_prefix(application)}_CONFIG_FILE")
     return Path(other) if other else directory / CONFIG_FILE
+
+
+def _default_url(application: str) -> str:
+    return f"sqlite:///./{application}.sqlite"
 
 
 def _database_url(application: str) -> str | None:

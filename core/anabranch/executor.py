@@ -127,6 +127,7 @@ class Executor:
             *guards,
         )
         self._closing = closing
+        self._rehearsing = False
         self._actor = f"{user_name()}@{socket.gethostname()}"
 
     def run(self, plan: Plan, mode: Mode = "auto") -> tuple[RevisionKey, ...]:
@@ -157,9 +158,19 @@ class Executor:
                     left = unit
                     while left.steps:
                         left = left.after(self._run_unit(left, run))
-                if plan.direction == "upgrade":
+                if plan.direction == "upgrade" and not self._rehearsing:
                     self._finish(plan)
         return tuple(self._ledger.committed)
+
+    def rehearse(self, plan: Plan) -> None:
+        """Run *plan* in one transaction and roll that back, so that nothing of it stays.
+
+        Hooks that follow a run and seeds, which have transactions of their own, are left out.
+
+        :raises RevisionError: if a revision fails.
+        """
+        self._rehearsing = True
+        self.run(plan, "run")
 
     def _load_metadata(self, plan: Plan) -> dict[str, sa.MetaData]:
         names = dict.fromkeys(step.key.owner for step in plan.steps)
@@ -200,6 +211,10 @@ class Executor:
                 if self._closing is not None and step is run.plan.steps[-1]:
                     self._closing()
                 ledger.write()
+                if self._rehearsing:
+                    # What is deferred until the commit would fail there.
+                    self._connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+                    self._connection.rollback()
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             if isinstance(error, GuardError):
                 step = error.step
@@ -383,7 +398,7 @@ class Executor:
         connection = self._connection
         if connection.invalidated or not (self._state.prepared or self._ledger.committed):
             return
-        if isinstance(failure, LockError):
+        if self._rehearsing or isinstance(failure, LockError):
             return
         entry = Event(
             "failed",

@@ -25,7 +25,7 @@ from anabranch.reading import Reading, Status, read_installation
 from anabranch.recorder import Event, Recorder
 from anabranch.stamping import Stamp, StampOptions, run_stamp
 from anabranch.transactions import Mode
-from anabranch.upgrading import Upgrade, UpgradeOptions, run_upgrade
+from anabranch.upgrading import Upgrade, UpgradeOptions, require_digest, run_upgrade
 from anabranch.wording import counted
 from anabranch_plugins_api import MigrationSource
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from anabranch.authoring import NewRevision
     from anabranch.backup import Backup
     from anabranch.executor import Progress
+    from anabranch.rehearsing import Rehearsal
     from anabranch.restoring import Restored
     from anabranch.sqlscript import SqlScript
 
@@ -82,11 +83,25 @@ class MigrationManager:
 
     # -- what an operator does
 
-    def create(self, directory: str | os.PathLike[str]) -> tuple[Path, ...]:
-        """Make *directory* a deployment if it is none yet; return the files created."""
+    def create(
+        self, directory: str | os.PathLike[str], *, digest: str | None = None
+    ) -> tuple[Path, ...]:
+        """Make *directory* a deployment if it is none yet; return the files created.
+
+        :param digest: create nothing unless the plan for it has this digest.
+        :raises RefusedError: if it has another.
+        """
         if self._database_url is not None:
             return ()
-        return create_deployment(self.name, Path(directory))
+
+        def allow(new: Deployment) -> None:
+            if digest is not None:
+                database = Database.of(parse_url(new.database_url, new.directory))
+                reading = self._access(database, new).read()
+                reading.require_sound()
+                require_digest(reading.plan(), digest)
+
+        return create_deployment(self.name, Path(directory), allow)
 
     def plan(self, target: Target, to: str | Sequence[str] = HEADS) -> Plan:
         """Work out which revisions would run, in order. Reads the database, writes nothing.
@@ -108,6 +123,7 @@ class MigrationManager:
         transaction: Mode = "auto",
         strict: bool = False,
         backup: bool | None = None,
+        rehearse: bool = False,
         report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
         waiting: Callable[[str], None] = unheard,
         notice: Callable[[str], None] = unheard,
@@ -126,9 +142,10 @@ class MigrationManager:
         :param backup: whether to make a backup first; by default as the deployment's configuration
             says, or yes. A SQLite database without a deployment is copied into the folder
             ``backups`` beside its file.
+        :param rehearse: rehearse first, and run only if that goes well; see :meth:`rehearse`.
         :param report: told of each revision as it starts and ends.
         :param waiting: told who holds the lock, if somebody does.
-        :param notice: told in a line of what else is done: the backup.
+        :param notice: told in a line of what else is done: the backup, the rehearsal.
         :raises BackupError: if no backup can be made.
         :raises IntegrityError: if a fault stops the run before it starts.
         :raises RevisionError: if a revision fails.
@@ -141,6 +158,7 @@ class MigrationManager:
             transaction=transaction,
             strict=strict,
             backup=backup,
+            rehearse=rehearse,
             report=report,
             waiting=waiting,
             notice=notice,
@@ -258,6 +276,42 @@ class MigrationManager:
             waiting=waiting,
         )
         return run_forget(self.open(target), plugin, options)
+
+    def rehearse(
+        self,
+        target: Target,
+        to: str | Sequence[str] = HEADS,
+        *,
+        lock_timeout: float | None = None,
+        digest: str | None = None,
+        strict: bool = False,
+        report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
+        waiting: Callable[[str], None] = unheard,
+        notice: Callable[[str], None] = unheard,
+    ) -> Rehearsal:
+        """Run everything that is pending, and leave the database as it is.
+
+        On SQLite all of it runs on a copy, hooks and seeds too. On PostgreSQL the revisions run in
+        one transaction that is rolled back: what they lock stays locked that long, and hooks that
+        follow a run and seeds are left out. What a script or a hook does elsewhere is done.
+
+        The parameters are those of :meth:`upgrade`.
+
+        :raises RefusedError: if it cannot be rehearsed on this database.
+        :raises RevisionError: if a revision fails.
+        """
+        from anabranch.rehearsing import run_rehearsal
+
+        options = UpgradeOptions(
+            to=to,
+            lock_timeout=lock_timeout,
+            digest=digest,
+            strict=strict,
+            report=report,
+            waiting=waiting,
+            notice=notice,
+        )
+        return run_rehearsal(self.open(target), self.metadata, self._plugins, options)
 
     def backups(self, target: Target) -> tuple[Backup, ...]:
         """Return the backups of a SQLite database, oldest first."""
@@ -410,8 +464,7 @@ class MigrationManager:
 
         :raises ConfigurationError: if it leads nowhere.
         """
-        database, deployment = self._open(target)
-        return Access(self.name, database, deployment, self._recorder, self.discover)
+        return self._access(*self._open(target))
 
     def discover(self) -> Discovery:
         """Find the installed owners. Imports no plugin."""
@@ -439,6 +492,9 @@ class MigrationManager:
     def _packages(self) -> list[str]:
         migrations = self._migrations
         return [migrations.split(".")[0]] if isinstance(migrations, str) else []
+
+    def _access(self, database: Database, deployment: Deployment | None) -> Access:
+        return Access(self.name, database, deployment, self._recorder, self.discover)
 
     def _open(self, target: Target) -> tuple[Database, Deployment | None]:
         if isinstance(target, (sa.URL, sa.Engine, sa.Connection)):

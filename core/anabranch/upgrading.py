@@ -20,7 +20,7 @@ from anabranch.revision import RevisionKey
 from anabranch.transactions import Mode
 
 if TYPE_CHECKING:
-    from anabranch.executor import Progress
+    from anabranch.executor import Executor, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class UpgradeOptions:
     digest: str | None = None
     transaction: Mode = "auto"
     backup: bool | None = None
+    rehearse: bool = False
     report: Callable[[Progress], None]
     waiting: Callable[[str], None]
     notice: Callable[[str], None]
@@ -73,12 +74,19 @@ def run_upgrade(
             idle = idle and not _is_unfinished(access, looking, plugins)
         if idle:
             return Upgrade((), plan.digest, time.monotonic() - started, reading.problems)
-        _require_digest(plan, options)
+        # A server may be halfway through that very plan, which the lock waits for. A file is not,
+        # and taking its lock would leave files behind.
+        if access.database.file is not None:
+            require_digest(plan, options.digest)
     with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
+        if options.rehearse:
+            from anabranch.rehearsing import rehearse
+
+            rehearse(access, connection, metadata, plugins, options)
         reading = access.read_locked(connection)
         reading.require_sound(strict=options.strict)
         plan = reading.plan(options.to)
-        _require_digest(plan, options)
+        require_digest(plan, options.digest)
         done = Upgrade((), plan.digest, 0.0, reading.problems)
         if not plan and reading.stale:
             refresh_projection(access.recorder, connection, reading)
@@ -107,12 +115,25 @@ def _is_unfinished(
     return finished is not None and finished != access.installation.hooks_digest
 
 
-def _require_digest(plan: Plan, options: UpgradeOptions) -> None:
-    if options.digest is not None and plan.digest != options.digest:
+def require_digest(plan: Plan, digest: str | None) -> None:
+    """Refuse to run another plan than the one that was asked for; where none is left, it is done.
+
+    :raises RefusedError: if *plan* has another digest.
+    """
+    if plan and digest is not None and plan.digest != digest:
         raise RefusedError(
-            f"The plan has the digest {plan.digest}, not {options.digest}.",
+            f"The plan has the digest {plan.digest}, not {digest}.",
             remedy="Look at the plan again; packages or the database changed since.",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyRun:
+    """A plan and what runs it; without the owners of *broken* hooks."""
+
+    executor: Executor
+    plan: Plan
+    broken: tuple[Problem, ...]
 
 
 def _run(
@@ -126,6 +147,31 @@ def _run(
 ) -> Upgrade:
     # Not needed where nothing is pending, which is most starts.
     from anabranch.backup import backed_up
+
+    run = make_ready(access, connection, reading, plan, metadata, plugins, options)
+    executor, plan = run.executor, run.plan
+    backup: AbstractContextManager[object] = nullcontext()
+    if plan and access.wants_backup(options.backup):
+        backup = backed_up(access, connection, plan, run=executor.run_id, notice=options.notice)
+    with backup:
+        applied = executor.run(plan, options.transaction)
+    problems = (*reading.problems, *run.broken)
+    return Upgrade(applied, plan.digest, 0.0, problems, executor.sown)
+
+
+def make_ready(
+    access: Access,
+    connection: sa.Connection,
+    reading: Reading,
+    plan: Plan,
+    metadata: Any,
+    plugins: Sequence[object],
+    options: UpgradeOptions,
+) -> ReadyRun:
+    """Load the hooks of who takes part in *plan*, and ask for their requirements.
+
+    :raises RequirementError: if one is not met.
+    """
     from anabranch.executor import Executor
     from anabranch.hooks import Hooks
     from anabranch.lock_guard import lock_guards
@@ -140,7 +186,7 @@ def _run(
     if broken:
         left_out = installation.disabled | {problem.owner for problem in broken}
         plan = make_plan(reading.graph, reading.applied, options.to, disabled=left_out)
-        _require_digest(plan, options)
+        require_digest(plan, options.digest)
     unmet = hooks.requirements(connection)
     connection.rollback()
     if unmet:
@@ -162,10 +208,4 @@ def _run(
         finished=installation.hooks_digest if finishes else "",
         guards=lock_guards(access.lock),
     )
-    backup: AbstractContextManager[object] = nullcontext()
-    if plan and access.wants_backup(options.backup):
-        backup = backed_up(access, connection, plan, run=executor.run_id, notice=options.notice)
-    with backup:
-        applied = executor.run(plan, options.transaction)
-    problems = (*reading.problems, *broken)
-    return Upgrade(applied, plan.digest, 0.0, problems, executor.sown)
+    return ReadyRun(executor, plan, broken)

@@ -350,6 +350,27 @@ def test_digest_pins_the_plan(workbench: Workbench) -> None:
     assert workbench.schema() == {}
     workbench.run("init-db", workbench.deployment, "--digest", digest)
     assert "stall" in workbench.schema()
+    nothing = workbench.run("init-db", workbench.deployment, "--digest", digest)
+    assert "Nothing is pending" in nothing.out
+
+
+def test_a_refused_digest_leaves_nothing_behind(tmp_path: Path) -> None:
+    """No directory, configuration, database or lock; nor a lock beside a database that is there."""
+    workbench = Workbench(tmp_path)
+    workbench.develop(market())
+    refused = ("init-db", workbench.deployment, "--digest", "0" * 16)
+    assert "The plan has the digest" in workbench.run(*refused, code=8).err
+    assert not workbench.deployment.exists()
+    workbench.deployment.mkdir()
+    workbench.run(*refused, code=8)
+    assert list(workbench.deployment.iterdir()) == []
+    workbench.run("init-db", workbench.deployment)
+    (lock,) = workbench.deployment.glob("*.lock")
+    lock.unlink()
+    workbench.develop(market(), stalls())
+    files = sorted(workbench.deployment.iterdir())
+    workbench.run(*refused, code=8)
+    assert sorted(workbench.deployment.iterdir()) == files
 
 
 TYPER = '''\

@@ -20,7 +20,7 @@ from anabranch.cli.looking import (
     status_command,
 )
 from anabranch.cli.restoring import restore_command
-from anabranch.cli.running import init_db_command
+from anabranch.cli.running import init_db_command, rehearse_command
 from anabranch.cli.settling import stamp_command
 from anabranch.cli.shared import Manager
 from anabranch.cli.writing import make_migrations_command
@@ -112,6 +112,7 @@ def _db(manager: Manager) -> click.Group:
         purge_command,
         stamp_command,
         forget_command,
+        rehearse_command,
         restore_command,
     ):
         db.add_command(make(manager))

@@ -1,4 +1,4 @@
-"""``init-db``: create or upgrade a deployment's database."""
+"""``init-db`` and ``db rehearse``: upgrade a deployment's database, or try whether that works."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def init_db_command(manager: Manager) -> click.Command:
     @lock_timeout_option
     @click.option("--digest", help="Run only the plan that has this digest ('db plan' shows it).")
     @click.option("--no-backup", is_flag=True, help="Run without a backup of the database.")
+    @click.option("--rehearse", is_flag=True, help="Rehearse first; run if that goes well.")
     @click.option(
         "--transaction",
         type=click.Choice(MODES),
@@ -50,6 +51,7 @@ def init_db_command(manager: Manager) -> click.Command:
         atomic: bool,
         strict: bool,
         no_backup: bool,
+        rehearse: bool,
     ) -> None:
         """Create or upgrade the database of DEPLOYMENT_DIR.
 
@@ -58,7 +60,7 @@ def init_db_command(manager: Manager) -> click.Command:
         """
         with told():
             app = manager()
-            for path in app.create(deployment_dir):
+            for path in app.create(deployment_dir, digest=digest):
                 console.say(f"Created   {path}")
             console.say(f"Database  {app.open(deployment_dir).database.title}")
             upgrade = app.upgrade(
@@ -69,6 +71,7 @@ def init_db_command(manager: Manager) -> click.Command:
                 strict=strict,
                 report=say_progress,
                 backup=False if no_backup else None,
+                rehearse=rehearse,
                 waiting=say_waiting,
                 notice=console.say,
             )
@@ -93,6 +96,34 @@ def init_db_command(manager: Manager) -> click.Command:
                 sys.exit(FAULTY)
 
     return init_db
+
+
+def rehearse_command(manager: Manager) -> click.Command:
+    @click.command("rehearse")
+    @directory
+    @lock_timeout_option
+    @strict_option
+    def rehearse(deployment_dir: Path, lock_timeout: float | None, strict: bool) -> None:
+        """Run what init-db would run, and leave the database of DEPLOYMENT_DIR as it is.
+
+        On SQLite everything runs on a copy. On PostgreSQL it runs in one transaction that is rolled
+        back, and locks what it changes until then. MariaDB and MySQL cannot do that.
+        """
+        with told():
+            app = manager()
+            console.say(f"Database  {app.open(deployment_dir).database.title}")
+            rehearsal = app.rehearse(
+                deployment_dir,
+                lock_timeout=lock_timeout,
+                strict=strict,
+                report=say_progress,
+                waiting=say_waiting,
+                notice=console.say,
+            )
+            if not rehearsal.revisions:
+                console.say("Nothing is pending: there is nothing to rehearse.")
+
+    return rehearse
 
 
 def say_progress(progress: Progress) -> None:
