@@ -16,7 +16,7 @@ from anabranch.database import Database
 from anabranch.deployment import DEFAULT_LOCK_TIMEOUT, Deployment
 from anabranch.discovery import Discovery
 from anabranch.errors import HookError, PluginError
-from anabranch.locking import Lock, run_lock
+from anabranch.locking import Lock, lock_holder, run_lock
 from anabranch.reading import Installation, Reading, read_database, read_installation
 from anabranch.recorder import Event, Recorder
 
@@ -118,9 +118,7 @@ class Access:
         """
         timeout = self.lock_timeout if timeout is None else timeout
         with self._reachable(), self.database.migrate() as connection:
-            # Our tables are what is guarded, so whoever shares them shares the lock.
-            schema = self.recorder.schema or connection.dialect.default_schema_name or ""
-            name = f"anabranch\0{schema}"
+            name = self._lock_name(connection)
             with run_lock(
                 self.database, connection, name=name, timeout=timeout, waiting=waiting
             ) as self.lock:
@@ -128,6 +126,15 @@ class Access:
                     yield connection
                 finally:
                     self.lock = None
+
+    def lock_holder(self, connection: sa.Connection) -> str:
+        """Say who holds the run lock, as seen from *connection*; empty if nobody does."""
+        return lock_holder(self.database, connection, self._lock_name(connection))
+
+    def _lock_name(self, connection: sa.Connection) -> str:
+        # Our tables are what is guarded, so whoever shares them shares the lock.
+        schema = self.recorder.schema or connection.dialect.default_schema_name or ""
+        return f"anabranch\0{schema}"
 
     def read_locked(
         self, connection: sa.Connection, owners: Collection[str] | None = None

@@ -83,6 +83,16 @@ def run_lock(
         lock.release()
 
 
+def lock_holder(database: Database, connection: sa.Connection, name: str) -> str:
+    """Say who holds the migration lock of *database* called *name*; empty if nobody does."""
+    if database.dialect == "sqlite":
+        file = open_file(connection)
+        return "" if file is None else _file_holder(Path(f"{file}.lock"))
+    of_server = AdvisoryLock if database.dialect == "postgresql" else NamedLock
+    lock = of_server(connection, name)
+    return "" if lock.is_free() else lock.holder()
+
+
 def _lock(database: Database, connection: sa.Connection, name: str) -> Lock | None:
     if database.dialect == "postgresql":
         return AdvisoryLock(connection, name)
@@ -148,19 +158,35 @@ class FileLock:
         os.write(self._descriptor, content)
 
     def holder(self) -> str:
-        try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
-            doing = f", running {found['running']}" if found["running"] else ""
-            seconds = max(0, round(time.time() - found["since"]))
-            return (
-                f"process {found['pid']} on {found['host']} (user {found['user']}{doing}) "
-                f"for {seconds} s"
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            return "another process"
+        return _written_holder(self._path)
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+def _written_holder(path: Path) -> str:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        doing = f", running {found['running']}" if found["running"] else ""
+        seconds = max(0, round(time.time() - found["since"]))
+        return (
+            f"process {found['pid']} on {found['host']} (user {found['user']}{doing}) "
+            f"for {seconds} s"
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _file_holder(path: Path) -> str:
+    """Say who holds the lock *path*, by trying it for a moment; who waits for it tries again."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # no run made it yet, or it is somebody else's
+        return ""
+    try:
+        return "" if _try_lock(descriptor) else _written_holder(path)
+    finally:
+        os.close(descriptor)
 
 
 if sys.platform == "win32":

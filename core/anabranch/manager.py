@@ -344,9 +344,9 @@ class MigrationManager:
 
     def status(self, target: Target) -> Status:
         """Tell where a database stands, owner by owner. Writes nothing, and raises no fault."""
-        access = self.open(target)
-        reading = access.read()
-        return Status(access.database.title, reading.owners(), reading.plan(), reading.problems)
+        from anabranch.surveying import read_status
+
+        return read_status(self.open(target))
 
     def history(
         self,

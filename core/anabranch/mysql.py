@@ -112,6 +112,12 @@ class NamedLock:
                 self._connection.execute(sa.text("SELECT RELEASE_LOCK(:name)"), self._name)
                 self._connection.rollback()
 
+    def is_free(self) -> bool:
+        """Tell whether no session holds the lock."""
+        free = self._connection.scalar(sa.text("SELECT IS_FREE_LOCK(:name)"), self._name)
+        self._connection.rollback()
+        return bool(free)
+
     def holder(self) -> str:
         """Name the session that holds the lock, as far as this user may see it."""
         row = self._connection.execute(

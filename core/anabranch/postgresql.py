@@ -149,6 +149,12 @@ class AdvisoryLock:
                     connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), self._key)
                 connection.commit()
 
+    def is_free(self) -> bool:
+        """Tell whether no session holds the lock."""
+        row = self._connection.execute(_HOLDER, self._halves).first()
+        self._connection.rollback()
+        return row is None
+
     def holder(self) -> str:
         """Name the session that holds the lock, and what it says of itself."""
         row = self._connection.execute(_HOLDER, self._halves).first()

@@ -16,12 +16,14 @@ from anabranch.cache import HeaderCache
 from anabranch.collecting import collection_paused
 from anabranch.discovery import Discovery, Owner
 from anabranch.errors import IntegrityError, UsageError
+from anabranch.estate import Estate
 from anabranch.graph import Graph
 from anabranch.integrity import check_integrity
+from anabranch.leftovers import find_leftovers
 from anabranch.names import normalise
 from anabranch.planning import HEADS, Plan, make_plan
 from anabranch.problems import Problem
-from anabranch.recorder import EMPTY, Recorder, State, shown_ids
+from anabranch.recorder import EMPTY, Event, Recorder, State, shown_ids
 from anabranch.revision import CORE, AppliedRevision, Revision, RevisionKey
 from anabranch.scripts import read_location
 from anabranch.wording import did_you_mean
@@ -73,12 +75,25 @@ class OwnerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a database stands: its owners, what is pending, and what is wrong."""
+    """Where a database stands: its owners, what is pending, and what is wrong.
+
+    :ivar estates: what the owners that take no part have in it.
+    :ivar lock: who holds the migration lock, in words; empty if nobody does.
+    :ivar last_event: the last line of the journal.
+    """
 
     database: str
     owners: tuple[OwnerStatus, ...]
     plan: Plan
     problems: tuple[Problem, ...]
+    estates: tuple[Estate, ...] = ()
+    lock: str = ""
+    last_event: Event | None = None
+
+    @property
+    def orphaned(self) -> tuple[str, ...]:
+        """The owners that are in the database and not installed."""
+        return tuple(owner.name for owner in self.owners if owner.state == "orphaned")
 
     @property
     def state(self) -> Literal["current", "pending", "faulty"]:
@@ -281,6 +296,7 @@ def read_database(
         *installation.problems,
         *(problem for problem in graph.problems if problem.owner not in ignored),
         *faults,
+        *(find_leftovers(connection, recorder) if connection is not None else ()),
         *(
             problem
             for problem in check_integrity(graph, state.applied, installation.discovery)

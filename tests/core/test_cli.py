@@ -172,7 +172,8 @@ def test_history_shows_what_is_asked_for(workbench: Workbench) -> None:
 
 def test_status_as_json_tells_every_owner(workbench: Workbench) -> None:
     status = look(workbench, "status")
-    assert set(status) == {"status", "database", "owners", "pending", "problems"}
+    looked = {"status", "database", "owners", "pending", "problems", "lock", "last_event"}
+    assert set(status) == looked
     assert status["status"] == "pending"
     assert [owner["owner"] for owner in status["owners"]] == ["core", "a"]
     assert [step["revision"] for step in status["pending"] if step["owner"] == "a"] == ["a1", "a2"]
@@ -181,7 +182,7 @@ def test_status_as_json_tells_every_owner(workbench: Workbench) -> None:
     workbench.site.uninstall("market-a")
     status = look(workbench, "status")
     assert (status["status"], status["pending"], status["problems"]) == ("current", [], [])
-    keys = {"owner", "state", "distribution", "version", "applied", "pending", "heads"}
+    keys = {"owner", "state", "distribution", "version", "applied", "pending", "heads", "left"}
     core, gone = status["owners"]
     assert set(core) == set(gone) == keys
     assert (core["state"], core["applied"], core["heads"]) == ("current", 4, ["c4"])

@@ -77,7 +77,7 @@ def status_command(manager: Manager) -> click.Command:
             else:
                 statuses.say_status(found)
                 console.say_problems(found.problems)
-            if strict and found.problems:
+            if strict and (found.problems or found.orphaned):
                 sys.exit(FAULTY)
             if check and found.state != "current":
                 sys.exit(PENDING if found.state == "pending" else FAULTY)

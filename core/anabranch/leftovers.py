@@ -1,0 +1,87 @@
+"""What a run that was cut off can leave in a database, outside any transaction."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from anabranch.objects import TableName
+from anabranch.problems import Problem
+from anabranch.recorder import Recorder
+from anabranch.revision import CORE
+
+_PREFIX = "_alembic_tmp_"
+# One that is being built just now is no leftover.
+_INVALID = """
+SELECT CASE n.nspname WHEN current_schema() THEN '' ELSE n.nspname END AS table_schema,
+       t.relname AS table_name, i.relname AS index_name
+FROM pg_index x
+JOIN pg_class i ON i.oid = x.indexrelid
+JOIN pg_class t ON t.oid = x.indrelid
+JOIN pg_namespace n ON n.oid = t.relnamespace
+WHERE NOT x.indisvalid AND i.relkind = 'i'
+  AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.oid)
+ORDER BY 1, 2, 3
+"""
+
+
+def find_leftovers(connection: sa.Connection, recorder: Recorder) -> tuple[Problem, ...]:
+    """Find tables that a batch rebuild left behind, and indexes whose building was cut off."""
+    if connection.dialect.name == "postgresql":
+        rows = connection.execute(sa.text(_INVALID)).all()
+        found = [(TableName(schema, table), str(index)) for schema, table, index in rows]
+        owners = _owners(connection, recorder) if found else {}
+        return tuple(_invalid(table, index, owners.get(table, CORE)) for table, index in found)
+    copies = _copies(connection)
+    if not copies:
+        return ()
+    owners, there = _owners(connection, recorder), set(sa.inspect(connection).get_table_names())
+    return tuple(
+        _copy(name, is_there=name in there, owner=owners.get(TableName("", name), CORE))
+        for name in copies
+    )
+
+
+def _copies(connection: sa.Connection) -> list[str]:
+    """Return the tables whose rebuild left a copy behind."""
+    query = "SHOW TABLES"
+    if connection.dialect.name == "sqlite":
+        query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    names = connection.scalars(sa.text(query))
+    return sorted(name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX))
+
+
+def _owners(connection: sa.Connection, recorder: Recorder) -> dict[TableName, str]:
+    return {o.table: o.owner for o in recorder.objects(connection) if o.kind == "table"}
+
+
+def _copy(table: str, *, is_there: bool, owner: str) -> Problem:
+    copy = f"{_PREFIX}{table}"
+    if is_there:
+        return Problem(
+            code="AB114",
+            owner=owner,
+            text=f"The table {copy} was left behind by a rebuild of {table} that was cut off; the "
+            f"next rebuild of {table} would stop at it.",
+            remedy=f"{table} is as it was: look into the copy, then DROP TABLE {copy}.",
+            level="warning",
+        )
+    return Problem(
+        code="AB114",
+        owner=owner,
+        text=f"The table {table} is gone, and {copy} is there: its rebuild was cut off after the "
+        "old table was dropped. The rows are in the copy.",
+        remedy=f"ALTER TABLE {copy} RENAME TO {table}, then run the same command again.",
+    )
+
+
+def _invalid(table: TableName, index: str, owner: str) -> Problem:
+    shown = ".".join(filter(None, table))
+    return Problem(
+        code="AB115",
+        owner=owner,
+        text=f"The index {index} of the table {shown} is not valid: CREATE INDEX CONCURRENTLY was "
+        "cut off or failed. It costs writes, and no query uses it.",
+        remedy=f"DROP INDEX CONCURRENTLY {index}, and let what creates it run again; or "
+        f"REINDEX INDEX CONCURRENTLY {index}.",
+        level="warning",
+    )
