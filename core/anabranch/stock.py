@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import pkgutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import RevisionMap
 from alembic.util import CommandError
 
 from anabranch.bookkeeping import refresh_projection
+from anabranch.discovery import Owner
+from anabranch.environment import use_metadata
 from anabranch.errors import AnabranchError
 from anabranch.locking import user_name
 from anabranch.manager import MigrationManager
-from anabranch.models import core_metadata
+from anabranch.models import core_metadata, owner_metadata
 from anabranch.objects import ObjectTracker
 from anabranch.reading import Reading, new_row
 from anabranch.recorder import Event, now
@@ -51,7 +55,9 @@ def serve(config: Config, script: ScriptDirectory, context: Any) -> None:
         ) as connection:
             refresh_projection(access.recorder, connection, access.read_locked(connection))
             reading = access.read_locked(connection)
-            script.revision_map = RevisionMap(lambda: _scripts(reading))
+            script.revision_map = RevisionMap(
+                lambda: _scripts(reading, core_metadata(manager.metadata), context.get_context)
+            )
             recording = _Recording(manager, reading, connection)
             context.configure(
                 connection=connection,
@@ -87,8 +93,17 @@ def _manager(config: Config) -> MigrationManager:
     return found
 
 
-def _scripts(reading: Reading) -> list[Script]:
-    """Return Alembic's view of the installed revisions: references resolved, none redundant."""
+def _scripts(
+    reading: Reading, metadata: sa.MetaData, context: Callable[[], MigrationContext]
+) -> list[Script]:
+    """Return Alembic's view of the installed revisions: references resolved, none redundant.
+
+    Each runs with its owner's ``MetaData``, as under ``init-db``.
+
+    :param metadata: the core's.
+    :param context: returns the one that the scripts run in.
+    """
+    owners_of = reading.installation.discovery.get
     graph = reading.graph
     owners: dict[str, RevisionKey] = {}
     scripts: list[Script] = []
@@ -108,8 +123,27 @@ def _scripts(reading: Reading) -> list[Script]:
             parent.id for parent in graph.edges.depends.get(key, ()) if parent in kept
         )
         module.branch_labels = revision.branch_labels
+        owner = owners_of(key.owner)
+        for name in ("upgrade", "downgrade"):
+            if owner is not None and callable(function := getattr(module, name, None)):
+                setattr(module, name, _prepared(function, owner, metadata, context))
         scripts.append(Script(module, key.id, revision.path))
     return scripts
+
+
+def _prepared(
+    function: Callable[[], None],
+    owner: Owner,
+    metadata: sa.MetaData,
+    context: Callable[[], MigrationContext],
+) -> Callable[[], None]:
+    """Let *function* run with the naming convention of its owner, which is an input of it."""
+
+    def run() -> None:
+        use_metadata(context(), owner_metadata(owner, metadata))
+        function()
+
+    return run
 
 
 class _Recording:

@@ -358,3 +358,19 @@ def test_faulty_tree_stops_it_before_the_database_is_touched(
     assert "nowhere" in result.out + result.err
     assert "Traceback" not in result.err
     assert workbench.schema() == {}
+
+
+def test_each_owner_runs_with_its_own_naming_convention(
+    workbench: Workbench, alembic: Alembic
+) -> None:
+    """What a script drops by a conventional name must be found, whoever runs it."""
+    own = 'metadata = sa.MetaData(naming_convention={"uq": "b_%(table_name)s_unique"})\n'
+    body = (
+        'op.create_table("booth", sa.Column("id", sa.Integer, primary_key=True),\n'
+        '    sa.Column("code", sa.Integer), sa.UniqueConstraint("code"))\n'
+    )
+    workbench.develop(
+        plugin("b", models=own, revisions=[revision_file("b1", upgrade=body)], migrations=True)
+    )
+    alembic("upgrade", "heads")
+    assert {each["name"] for each in workbench.schema()["booth"]["uniques"]} == {"b_booth_unique"}
