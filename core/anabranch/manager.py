@@ -57,7 +57,8 @@ class MigrationManager:
     :param plugins: plugin objects with hooks that no entry point declares.
     :param database_url: a function from a deployment's directory to its database URL, for
         applications that keep it elsewhere than in ``config.toml``.
-    :param version_table: the name of Alembic's table.
+    :param version_table: the name of Alembic's table; with another than ``alembic_version`` the
+        names of our tables begin with it, so that two applications can share a schema.
     :param schema: the schema of that table and ours; None for the connection's own.
     """
 

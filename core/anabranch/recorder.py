@@ -19,6 +19,8 @@ from anabranch.revision import AppliedRevision, RevisionKey
 # Not an id: stock Alembic stops at it, where ids of two owners would mislead it.
 AMBIGUOUS = "see: db status"
 
+ALEMBICS_TABLE = "alembic_version"
+
 _ID_LENGTH = 32
 # Where TEXT holds 64 KiB only.
 _LONG = sa.Text().with_variant(sa.Text(2**24 - 1), "mysql", "mariadb")
@@ -76,12 +78,15 @@ EMPTY = State()
 class Recorder:
     """Reads and writes the bookkeeping tables; commits nothing.
 
-    :param version_table: the name of Alembic's table.
+    :param version_table: the name of Alembic's table; unless it is Alembic's own, those of ours
+        begin with it.
     :param schema: where all four tables are; None for the connection's own schema.
     """
 
-    def __init__(self, version_table: str = "alembic_version", schema: str | None = None) -> None:
+    def __init__(self, version_table: str = ALEMBICS_TABLE, schema: str | None = None) -> None:
         self.schema = schema
+        # Applications that share a schema tell their tables apart by this one.
+        prefix = "anabranch" if version_table == ALEMBICS_TABLE else f"{version_table}_anabranch"
         metadata = sa.MetaData(schema=schema)
         self.version_table = sa.Table(
             version_table,
@@ -91,7 +96,7 @@ class Recorder:
             **_OPTIONS,
         )
         self._revisions = sa.Table(
-            "anabranch_revision",
+            f"{prefix}_revision",
             metadata,
             sa.Column("owner", sa.String(100), primary_key=True),
             sa.Column("revision", sa.String(_ID_LENGTH), primary_key=True),
@@ -108,7 +113,7 @@ class Recorder:
             **_OPTIONS,
         )
         self._journal = sa.Table(
-            "anabranch_journal",
+            f"{prefix}_journal",
             metadata,
             sa.Column("seq", sa.Integer, primary_key=True),
             sa.Column("event", sa.String(20), nullable=False),
@@ -124,7 +129,7 @@ class Recorder:
             **_OPTIONS,
         )
         self._objects = sa.Table(
-            "anabranch_object",
+            f"{prefix}_object",
             metadata,
             sa.Column("kind", sa.String(10), primary_key=True),
             sa.Column("table_schema", sa.String(64), primary_key=True),

@@ -506,3 +506,23 @@ def test_what_nobody_is_recorded_to_have_made_is_left_alone_beside_strangers(
     assert "No change" in result.out
     workbench.develop(plugin("a", models=table("stall"), revisions=[revision], migrations=True))
     assert "drop_column('points')" in workbench.write("", workbench.deployment).upgrade
+
+
+@pytest.mark.parametrize("place", ["deployment", "scratch"])
+def test_bookkeeping_in_a_schema_of_its_own_is_no_hindrance(
+    tmp_path: Path, postgresql_database: Database, place: str
+) -> None:
+    """A scratch database has no such schema; what a plugin refers to is looked up in either."""
+    workbench = Workbench(tmp_path, postgresql_database)
+    postgresql_database.execute("CREATE SCHEMA admin")
+    link = 'customer_id: Mapped[int] = mapped_column(sa.ForeignKey("customer.id"))'
+    workbench.develop(
+        market(options='schema="admin", version_table="version"'),
+        plugin("a", models=table("stall", link)),
+    )
+    workbench.init_db()
+    where = (workbench.deployment,) if place == "deployment" else ()
+    written = workbench.write("a", "--initialize", *where)
+    assert written.touches == {"stall"}
+    workbench.init_db()
+    assert "No change" in workbench.make("a", *where).out

@@ -157,8 +157,24 @@ def test_the_bookkeeping_can_live_in_a_schema_under_another_name(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'admin'"
     )
     assert {row["table_name"] for row in tables} == {
-        *("version", "anabranch_revision", "anabranch_journal", "anabranch_object")
+        *("version", "version_anabranch_revision"),
+        *("version_anabranch_journal", "version_anabranch_object"),
     }
+
+
+def test_two_applications_may_share_a_schema(tmp_path: Path, database: Database) -> None:
+    """Each has its own applied set, told apart by the name of Alembic's table."""
+    one, other = Store(tmp_path / "one", database), Store(tmp_path / "other", database)
+    one.core(revision_file("c1", upgrade=table("customer")))
+    other.core(revision_file("x1", upgrade=table("order")))
+    for store, name in ((one, "alembic_version"), (other, "other_version")):
+        with store.manager(version_table=name) as manager:
+            assert len(manager.upgrade(store.deployment).applied) == 1
+    for store, name, id_ in ((one, "alembic_version", "c1"), (other, "other_version", "x1")):
+        with store.manager(version_table=name) as manager:
+            assert not manager.plan(store.deployment)
+            assert manager.history(store.deployment)[1].revision == id_
+        assert database.rows(name) == [{"version_num": id_}]
 
 
 Ids = str | tuple[str, ...] | None

@@ -19,12 +19,13 @@ from anabranch.authoring.enums import Enums
 from anabranch.authoring.naming import constraints_named
 from anabranch.authoring.ownership import Models
 from anabranch.authoring.rendering import docstring, in_words, render_file, slug
-from anabranch.authoring.scratch import scratch_database
+from anabranch.authoring.scratch import scratch_database, scratch_recorder
 from anabranch.discovery import Discovery, Owner, find_module
 from anabranch.errors import IntegrityError, PendingError, UsageError
 from anabranch.names import normalise
 from anabranch.objects import OwnedObject
 from anabranch.reading import Reading
+from anabranch.recorder import Recorder
 from anabranch.revision import CORE, RevisionKey
 from anabranch.wording import did_you_mean
 
@@ -59,9 +60,9 @@ def write_revision(
     models = Models.load(
         discovery, manager.metadata, wanted=owner.name, core_modules=manager.core_modules
     )
-    with _database(manager, target, owner) as (connection, reading):
+    with _database(manager, target, owner) as (connection, reading, recorder):
         graph = reading.graph
-        recorded = manager.recorder.objects(connection)
+        recorded = recorder.objects(connection)
         models.default_schema = connection.dialect.default_schema_name or ""
         scope = Scope.of(owner.name, models, recorded, _strangers(discovery, reading, models))
         upgrade, context = compare(connection, scope)
@@ -183,7 +184,7 @@ def _check_start(application: str, owner: Owner, *, initialize: bool) -> None:
 @contextmanager
 def _database(
     manager: MigrationManager, target: Target | None, owner: Owner
-) -> Generator[tuple[sa.Connection, Reading], None, None]:
+) -> Generator[tuple[sa.Connection, Reading, Recorder], None, None]:
     """Connect to a database in which *owner* is up to date: the target's, or a scratch one."""
     with ExitStack() as stack:
         if target is not None:
@@ -201,9 +202,10 @@ def _database(
                 )
             connection = stack.enter_context(manager.open(target).database.look())
             if connection is not None:
-                yield connection, reading
+                yield connection, reading, manager.recorder
                 return
-        yield stack.enter_context(scratch_database(manager, owner.name))
+        connection, reading = stack.enter_context(scratch_database(manager, owner.name))
+        yield connection, reading, scratch_recorder(manager)
 
 
 def _require_sound(reading: Reading, owner: Owner) -> None:
@@ -236,7 +238,7 @@ def _providers(
     }
     if None in found.values() or len(found) < len(wanted):
         with scratch_database(manager, *sorted(set(wanted.values()))) as (scratch, _):
-            replayed = manager.recorder.objects(scratch)
+            replayed = scratch_recorder(manager).objects(scratch)
             there |= dependencies.present(scratch, wanted)
         found |= {
             need: dependencies.provider(need, replayed) for need in there if found.get(need) is None

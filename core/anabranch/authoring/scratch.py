@@ -16,6 +16,7 @@ from anabranch.executor import Executor
 from anabranch.hooks import Hooks
 from anabranch.models import core_metadata
 from anabranch.reading import Reading, read_database, read_installation
+from anabranch.recorder import Recorder
 from anabranch.revision import CORE
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def scratch_database(
     :raises UsageError: if a revision cannot run on SQLite.
     """
     installation = read_installation(manager.discover(), lambda _owner: False)
-    recorder = manager.recorder
+    recorder = scratch_recorder(manager)
     with tempfile.TemporaryDirectory(prefix="anabranch-") as folder:
         database = Database.of(
             sa.URL.create("sqlite", database=str(Path(folder, "scratch.sqlite")))
@@ -66,6 +67,11 @@ def scratch_database(
                 ) from error
             reading = read_database(installation, recorder, connection)
             yield connection, reading
+
+
+def scratch_recorder(manager: MigrationManager) -> Recorder:
+    """Return the reader of a scratch database's bookkeeping: SQLite has no other schemas."""
+    return Recorder(manager.recorder.version_table.name)
 
 
 def _require_sound(reading: Reading, owners: set[str]) -> None:
