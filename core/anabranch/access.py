@@ -117,7 +117,8 @@ class Access:
         :raises UnreachableError: for an error of the database that nobody inside took for its own.
         """
         timeout = self.lock_timeout if timeout is None else timeout
-        with self._reachable(), self.database.migrate() as connection:
+        wait = self.deployment.statement_lock_timeout if self.deployment else None
+        with self._reachable(), self.database.migrate(wait) as connection:
             name = self._lock_name(connection)
             with run_lock(
                 self.database, connection, name=name, timeout=timeout, waiting=waiting

@@ -209,22 +209,29 @@ class Database:
             yield connection
 
     @contextmanager
-    def migrate(self) -> Generator[sa.Connection, None, None]:
-        """Connect with the settings a migration needs, whatever the application's are."""
+    def migrate(
+        self, statement_lock_timeout: float | None = None
+    ) -> Generator[sa.Connection, None, None]:
+        """Connect with the settings a migration needs, whatever the application's are.
+
+        :param statement_lock_timeout: how many seconds a statement waits for another session's
+            lock on a server; 0 for as long as it takes, None for what suits the server.
+        """
+        wait = statement_lock_timeout
         if self.source is None and self.file is not None:
             _create_private(self.file)
         with self._connect() as connection:
             if self.dialect == "mysql":
                 with (
                     _transactions(connection),
-                    mysql.ended_with(connection, self._second),
-                    mysql.session_settings(connection),
+                    mysql.ended_with(connection, self.second),
+                    mysql.session_settings(connection, wait),
                 ):
                     yield connection
             elif self.dialect == "postgresql":
                 with _transactions(connection):
-                    postgresql.refuse_pooler(connection, self._second)
-                    with postgresql.session_settings(connection, postgresql.LOCK_TIMEOUT):
+                    postgresql.refuse_pooler(connection, self.second)
+                    with postgresql.session_settings(connection, wait):
                         yield connection
             elif self.source in (connection, connection.engine):
                 with _unheard(connection) as own, _sqlite_settings(own):
@@ -258,7 +265,7 @@ class Database:
         finally:
             engine.dispose()
 
-    def _second(self) -> sa.Connection:
+    def second(self) -> sa.Connection:
         """Open one more connection, which leaves nothing behind when it is closed."""
         if isinstance(self.source, sa.Connection):
             return self.source.engine.connect()

@@ -44,6 +44,9 @@ database_url = "{url}"
 # [migrations]
 # How long to wait for another process that is migrating the same database, in seconds.
 # lock_timeout = 300
+# How long a statement waits for another session's lock on a server, in seconds; then the revision
+# is rolled back and tried again, a few times. By default 2 on PostgreSQL and 5 on MariaDB.
+# statement_lock_timeout = 2
 # Whether the database is backed up before revisions run in it, and how many backups are kept.
 # backup = true
 # backups_kept = 3
@@ -64,6 +67,7 @@ class Deployment:
     disabled: frozenset[str] = frozenset()
     lock_timeout: float = DEFAULT_LOCK_TIMEOUT
     url_origin: str = field(default="", compare=False)
+    statement_lock_timeout: float | None = None
     backup: bool = True
     backups_kept: int = DEFAULT_BACKUPS_KEPT
     backup_command: tuple[str, ...] = ()
@@ -180,7 +184,13 @@ def read_deployment(application: str, directory: Path) -> Deployment:
     sqlalchemy = reader.section("sqlalchemy", "database_url")
     plugins = reader.section("plugins", "enabled", "disabled")
     migrations = reader.section(
-        "migrations", "lock_timeout", "backup", "backups_kept", "backup_command", shared=False
+        "migrations",
+        "lock_timeout",
+        "statement_lock_timeout",
+        "backup",
+        "backups_kept",
+        "backup_command",
+        shared=False,
     )
     origin = f"{environment_prefix(application)}_SQLALCHEMY_DATABASE_URL"
     if url is None:
@@ -193,6 +203,7 @@ def read_deployment(application: str, directory: Path) -> Deployment:
         database_url=url or _default_url(application),
         enabled=enabled,
         disabled=reader.names(plugins, "plugins.disabled") or frozenset(),
+        statement_lock_timeout=reader.seconds(migrations, "migrations.statement_lock_timeout"),
         lock_timeout=DEFAULT_LOCK_TIMEOUT if lock_timeout is None else float(lock_timeout),
         backup=reader.switch(migrations, "migrations.backup", default=True),
         backups_kept=reader.count(migrations, "migrations.backups_kept", DEFAULT_BACKUPS_KEPT),
@@ -256,6 +267,15 @@ class _Reader:
         if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
             raise self._wrong(name, "a string" if kind is str else "a number", value)
         return value
+
+    def seconds(self, section: Mapping[str, Any], name: str) -> float | None:
+        value = self.value(section, name, (int, float))
+        if value is not None and value < 0:
+            raise ConfigurationError(
+                f"{self.config}: '{name}' must be 0 or more, not {value}.",
+                remedy="Correct that line.",
+            )
+        return None if value is None else float(value)
 
     def switch(self, section: Mapping[str, Any], name: str, *, default: bool) -> bool:
         value = section.get(name.rpartition(".")[2], default)

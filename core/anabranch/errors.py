@@ -212,6 +212,12 @@ class LockLostError(LockError):
     code = "AB422"
 
 
+class BlockedError(LockError):
+    """Other sessions held locks that a revision needs, however often it was tried again."""
+
+    code = "AB423"
+
+
 class UnreachableError(AnabranchError):
     """The database cannot be connected to, or cannot be opened or written."""
 

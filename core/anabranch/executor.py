@@ -15,16 +15,19 @@ import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from sqlalchemy import exc
 
+from anabranch.contention import PAUSES, Blockers, is_contended
 from anabranch.database import Database
 from anabranch.discovery import Discovery
 from anabranch.environment import script_environment, use_metadata
 from anabranch.errors import (
     AnabranchError,
+    BlockedError,
     LockError,
     RunInterrupted,
 )
 from anabranch.failures import (
     Outcome,
+    blocked_error,
     cause_of,
     failure_of,
     is_failed_commit,
@@ -84,6 +87,15 @@ class _Run:
         return len(self.plan.steps)
 
 
+class _BlockedUnitError(Exception):
+    """A lock of another session stopped a unit; what that had done is rolled back."""
+
+    def __init__(self, step: Step, failure: BlockedError) -> None:
+        super().__init__(failure.what)
+        self.step = step
+        self.failure = failure
+
+
 class Executor:
     """Runs plans, up or down, on one connection that already holds the migration lock.
 
@@ -128,6 +140,7 @@ class Executor:
         )
         self._closing = closing
         self._rehearsing = False
+        self._blockers = Blockers(database.second)
         self._actor = f"{user_name()}@{socket.gethostname()}"
 
     def run(self, plan: Plan, mode: Mode = "auto") -> tuple[RevisionKey, ...]:
@@ -152,7 +165,11 @@ class Executor:
             )
             self._connection.rollback()
             run = _Run(context, plan, scripts, metadata, tracker)
-            with tracker.watching(), self._ledger.recording():
+            with (
+                tracker.watching(),
+                self._ledger.recording(),
+                self._blockers.watching(self._connection),
+            ):
                 self._tell_of_boundaries(units, run)
                 for unit in units:
                     left = unit
@@ -190,6 +207,32 @@ class Executor:
 
         A script that ends the transaction by itself ends the unit with it.
         """
+        pauses, begun = iter(PAUSES), self._ledger.commits
+        while True:
+            try:
+                return self._try_unit(unit, run)
+            except _BlockedUnitError as blocked:
+                pause = next(pauses, None)
+                # What a revision before it committed by hand would be done twice.
+                if pause is None or self._ledger.commits != begun:
+                    self._tell(Progress("failed", blocked.step, run.total))
+                    self._journal_failure(blocked.step, blocked.failure)
+                    raise blocked.failure from blocked.__cause__
+                self._wait(blocked, pause, run)
+
+    def _wait(self, blocked: _BlockedUnitError, pause: float, run: _Run) -> None:
+        """Let a lock's holder go on for a moment, and forget what the unit had done."""
+        note = f"{blocked.failure.what} It was rolled back, and is tried again in {pause:g} s."
+        self._tell(Progress("noted", blocked.step, run.total, note=note))
+        try:
+            time.sleep(pause)
+        except KeyboardInterrupt as interrupt:
+            what = f"{blocked.step.key} was interrupted while it waited."
+            raise RunInterrupted(what, state=blocked.failure.state) from interrupt
+        run.tracker.reload(self._recorder.objects(self._connection))
+        self._connection.rollback()
+
+    def _try_unit(self, unit: Unit, run: _Run) -> int:
         ledger = self._ledger
         done: list[Progress] = []
         step, commits, rollbacks = unit.steps[0], ledger.commits, ledger.rollbacks
@@ -225,13 +268,16 @@ class Executor:
             kept = [progress for progress in done if progress.step.key in ledger.committed]
             for progress in kept:
                 self._tell(progress)
-            self._tell(Progress("failed", step, run.total))
             outcome = Outcome(
                 direction=run.plan.direction,
                 partial=partial,
                 undone=len({item.step.key for item in done} - {step.key}) - len(kept),
                 committed=tuple(ledger.committed),
             )
+            if not partial and is_contended(error):
+                blocked = blocked_error(step, self._blockers.take(), outcome)
+                raise _BlockedUnitError(step, blocked) from error
+            self._tell(Progress("failed", step, run.total))
             if is_interrupt(error):
                 state = standing(step, outcome)
                 raise RunInterrupted(f"{step.key} was interrupted.", state=state) from error
@@ -398,7 +444,9 @@ class Executor:
         connection = self._connection
         if connection.invalidated or not (self._state.prepared or self._ledger.committed):
             return
-        if self._rehearsing or isinstance(failure, LockError):
+        if self._rehearsing:
+            return
+        if isinstance(failure, LockError) and not isinstance(failure, BlockedError):
             return
         entry = Event(
             "failed",

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from sqlalchemy import exc
 
 from anabranch.database import Database
-from anabranch.errors import AnabranchError, LockLostError, RefusedError, RevisionError
+from anabranch.errors import (
+    AnabranchError,
+    BlockedError,
+    LockLostError,
+    RefusedError,
+    RevisionError,
+)
 from anabranch.guards import GuardError
 from anabranch.ledger import LostWorkError, is_commit
 from anabranch.planning import Direction, Step
@@ -67,6 +73,18 @@ def failure_of(
         failure.code = error.code
         failure.remedy = f"{error.remedy} {remedy}".strip()
     return failure
+
+
+def blocked_error(step: Step, blockers: str, outcome: Outcome) -> BlockedError:
+    """Return the error that tells whose lock *step* waited for.
+
+    :param blockers: who held it, in words.
+    """
+    return BlockedError(
+        f"{step.key} waited for a lock that {blockers} holds.",
+        remedy="End that session, or let it end; then run the same command again.",
+        state=standing(step, outcome),
+    )
 
 
 def cause_of(error: BaseException, database: Database) -> str:

@@ -16,19 +16,27 @@ LOCK_WAIT = 5  # seconds
 _IDLE = 28_800  # seconds that a script may work without asking the database
 _END = 5.0  # seconds that a killed session has to go
 
-_SETTINGS = {
-    "lock_wait_timeout": LOCK_WAIT,
-    "innodb_lock_wait_timeout": LOCK_WAIT,
-    "wait_timeout": _IDLE,
-}
+_LONGEST_WAIT = 31_536_000  # seconds
 
 
 @contextmanager
-def session_settings(connection: sa.Connection) -> Generator[None, None, None]:
-    """Set how long the session waits, and set it back after the block."""
-    names = ", ".join(f"@@SESSION.{name}" for name in _SETTINGS)
+def session_settings(
+    connection: sa.Connection, lock_wait: float | None = None
+) -> Generator[None, None, None]:
+    """Set how long the session waits, and set it back after the block.
+
+    :param lock_wait: seconds for another session's lock; 0 for as long as it takes, None for our
+        own limit.
+    """
+    wait = LOCK_WAIT if lock_wait is None else max(1, round(lock_wait or _LONGEST_WAIT))
+    settings = {
+        "lock_wait_timeout": wait,
+        "innodb_lock_wait_timeout": wait,
+        "wait_timeout": _IDLE,
+    }
+    names = ", ".join(f"@@SESSION.{name}" for name in settings)
     before = connection.exec_driver_sql(f"SELECT {names}").one()
-    connection.exec_driver_sql(_assignments(_SETTINGS))
+    connection.exec_driver_sql(_assignments(settings))
     connection.rollback()
     try:
         yield
@@ -36,7 +44,7 @@ def session_settings(connection: sa.Connection) -> Generator[None, None, None]:
         if not connection.invalidated:
             with suppress(exc.DBAPIError):  # a session that was lost has no settings
                 connection.rollback()
-                connection.exec_driver_sql(_assignments(dict(zip(_SETTINGS, before, strict=True))))
+                connection.exec_driver_sql(_assignments(dict(zip(settings, before, strict=True))))
                 connection.rollback()
 
 

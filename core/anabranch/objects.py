@@ -151,11 +151,15 @@ class ObjectTracker:
         self._connection = connection
         self._ignored = frozenset(ignored)
         self._schemas: set[str] = {""}
+        self._is_looking = False
+        self.reload(objects)
+
+    def reload(self, objects: Iterable[OwnedObject]) -> None:
+        """Begin from what is recorded and there: what was seen before was rolled back."""
         self._objects: dict[TableName, dict[tuple[Kind, str], OwnedObject]] = {}
         for item in objects:
             self._objects.setdefault(item.table, {})[item.kind, item.name] = item
             self._schemas.add(item.table.schema)
-        self._is_looking = False
         self._tables = _Tables(self._look_up_tables())
         self._seen = _Seen()
 

@@ -32,13 +32,16 @@ _HOLDER = sa.text(
 
 
 @contextmanager
-def session_settings(connection: sa.Connection, lock_timeout: float) -> Generator[None, None, None]:
+def session_settings(
+    connection: sa.Connection, lock_timeout: float | None = None
+) -> Generator[None, None, None]:
     """Name the session, limit how long it waits for a lock, and set both back after the block.
 
     A server that can ends a statement soon after its client is gone, and with it the locks.
 
-    :param lock_timeout: seconds; 0 to wait as long as it takes.
+    :param lock_timeout: seconds; 0 to wait as long as it takes, None for our own limit.
     """
+    lock_timeout = LOCK_TIMEOUT if lock_timeout is None else lock_timeout
     settings = {
         "application_name": session_name(),
         "lock_timeout": f"{round(lock_timeout * 1000)}ms",

@@ -304,6 +304,18 @@ def test_wrong_type_is_said_with_key_and_file(directory: Path, text: str, what: 
     assert error.remedy == "Correct that line."
 
 
+def test_a_statement_cannot_wait_less_than_no_time(directory: Path) -> None:
+    assert read_deployment("shop", _configured(directory, "")).statement_lock_timeout is None
+    assert (
+        read_deployment(
+            "shop", _configured(directory, "[migrations]\nstatement_lock_timeout = 0")
+        ).statement_lock_timeout
+        == 0
+    )
+    error = _error(_configured(directory, "[migrations]\nstatement_lock_timeout = -1"))
+    assert "'migrations.statement_lock_timeout' must be 0 or more, not -1" in str(error)
+
+
 def test_unknown_key_of_our_section_is_answered_with_the_known_one(directory: Path) -> None:
     """A typo must not pass for a setting."""
     error = _error(_configured(directory, "[migrations]\nlock_timout = 5"))
@@ -312,7 +324,8 @@ def test_unknown_key_of_our_section_is_answered_with_the_known_one(directory: Pa
         "Did you mean 'lock_timeout'?"
     )
     assert error.remedy == (
-        "Known keys of [migrations]: lock_timeout, backup, backups_kept, backup_command."
+        "Known keys of [migrations]: lock_timeout, statement_lock_timeout, backup, backups_kept, "
+        "backup_command."
     )
 
 
