@@ -7,7 +7,6 @@ process would leave behind.
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import random
@@ -214,6 +213,8 @@ else:
 
 def user_name() -> str:
     """Return the operating system's name for who runs this, or the number if it has none."""
+    import getpass
+
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):

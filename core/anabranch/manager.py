@@ -15,16 +15,11 @@ from anabranch.access import Access, unheard
 from anabranch.database import Database, masked, parse_url
 from anabranch.deployment import Deployment, create_deployment, read_deployment
 from anabranch.discovery import Discovery, Owner, discover, distribution_of
-from anabranch.downgrading import Downgrade, DowngradeOptions, Host, run_downgrade
 from anabranch.errors import PendingError, UsageError
-from anabranch.hooks import Hooks
 from anabranch.names import normalise
 from anabranch.planning import HEADS, Plan
-from anabranch.purging import Departure, DepartureOptions, run_forget, run_purge
 from anabranch.reading import Reading, Status, read_installation
 from anabranch.recorder import Event, Recorder
-from anabranch.stamping import Stamp, StampOptions, run_stamp
-from anabranch.transactions import Mode
 from anabranch.upgrading import Upgrade, UpgradeOptions, require_digest, run_upgrade
 from anabranch.wording import counted
 from anabranch_plugins_api import MigrationSource
@@ -34,10 +29,14 @@ if TYPE_CHECKING:
 
     from anabranch.authoring import NewRevision
     from anabranch.backup import Backup
+    from anabranch.downgrading import Downgrade, Host
     from anabranch.executor import Progress
+    from anabranch.purging import Departure
     from anabranch.rehearsing import Rehearsal
     from anabranch.restoring import Restored
     from anabranch.sqlscript import SqlScript
+    from anabranch.stamping import Stamp
+    from anabranch.transactions import Mode
 
 Target = str | os.PathLike[str] | sa.URL | sa.Engine | sa.Connection
 """A deployment's directory, a database URL, an engine, or a connection without a transaction."""
@@ -191,6 +190,8 @@ class MigrationManager:
         :raises DependedOnError: if other owners' revisions would be reverted too.
         :raises RevisionError: if one fails.
         """
+        from anabranch.downgrading import DowngradeOptions, run_downgrade
+
         options = DowngradeOptions(
             cascade=cascade,
             transaction=transaction,
@@ -218,6 +219,8 @@ class MigrationManager:
         :param agree: told what would be recorded; an error it raises stops the stamp.
         :raises DependedOnError: if something that stays applied needs what would not.
         """
+        from anabranch.stamping import StampOptions, run_stamp
+
         options = StampOptions(lock_timeout=lock_timeout, agree=agree, waiting=waiting)
         return run_stamp(self.open(target), to, options)
 
@@ -244,6 +247,8 @@ class MigrationManager:
         :raises UsageError: if the plugin has nothing in the database, or is the core.
         :raises DependedOnError: if others need it.
         """
+        from anabranch.purging import DepartureOptions, run_purge
+
         options = DepartureOptions(
             cascade=cascade,
             downgrades=downgrades,
@@ -268,6 +273,8 @@ class MigrationManager:
         :param agree: told what would be forgotten; an error it raises stops it.
         :raises DependedOnError: if others need it.
         """
+        from anabranch.purging import DepartureOptions, run_forget
+
         options = DepartureOptions(
             cascade=False,
             downgrades=False,
@@ -471,7 +478,14 @@ class MigrationManager:
         """Find the installed owners. Imports no plugin."""
         distribution, version = distribution_of([self.name, *self._packages()])
         core = MigrationSource(self.name, self._migrations, self._models, distribution, version)
-        return discover(self.name, core, Hooks(self._plugins).sources())
+        return discover(self.name, core, self._sources())
+
+    def _sources(self) -> tuple[MigrationSource, ...]:
+        if not self._plugins:
+            return ()
+        from anabranch.hooks import Hooks
+
+        return Hooks(self._plugins).sources()
 
     @property
     def core_modules(self) -> tuple[str, ...]:
@@ -488,6 +502,8 @@ class MigrationManager:
 
     @property
     def _host(self) -> Host:
+        from anabranch.downgrading import Host
+
         return Host(self.metadata, self.core_modules)
 
     def _packages(self) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,15 +24,7 @@ _ID_LENGTH = 32
 # Where TEXT holds 64 KiB only.
 _LONG = sa.Text().with_variant(sa.Text(2**24 - 1), "mysql", "mariadb")
 # Names differ if they differ in case, whatever the database's own collation says of that.
-_OPTIONS: dict[str, Any] = {
-    f"{dialect}_{option}": value
-    for dialect in ("mysql", "mariadb")
-    for option, value in (
-        ("engine", "InnoDB"),
-        ("charset", "utf8mb4"),
-        ("collate", "utf8mb4_bin"),
-    )
-}
+_OPTIONS = {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +84,6 @@ class Recorder:
             metadata,
             sa.Column("version_num", sa.String(_ID_LENGTH), nullable=False),
             sa.PrimaryKeyConstraint("version_num", name=f"{version_table}_pkc"),
-            **_OPTIONS,
         )
         self._revisions = sa.Table(
             f"{prefix}_revision",
@@ -110,7 +100,6 @@ class Recorder:
             sa.Column("duration", sa.Float, nullable=False),
             sa.Column("run", sa.String(32), nullable=False),
             sa.Column("projected", sa.Boolean(create_constraint=False), nullable=False),
-            **_OPTIONS,
         )
         self._journal = sa.Table(
             f"{prefix}_journal",
@@ -126,7 +115,6 @@ class Recorder:
             sa.Column("duration", sa.Float, nullable=False),
             sa.Column("actor", sa.String(255), nullable=False),
             sa.Column("detail", _LONG, nullable=False),
-            **_OPTIONS,
         )
         self._objects = sa.Table(
             f"{prefix}_object",
@@ -137,7 +125,6 @@ class Recorder:
             sa.Column("name", sa.String(128), primary_key=True),
             sa.Column("owner", sa.String(100), nullable=False),
             sa.Column("revision", sa.String(_ID_LENGTH), nullable=False),
-            **_OPTIONS,
         )
 
         # Built once: a statement that is built again costs more than it takes to send it.
@@ -182,7 +169,8 @@ class Recorder:
         projected: set[RevisionKey] = set()
         columns = [column for column in self._revisions.columns if column.name != "projected"]
         rows = connection.execute(sa.select(self._revisions.c.projected, *columns))
-        for shown, owner, id_, down, depends, labels, *rest in rows:
+        for row in rows:
+            shown, owner, id_, down, depends, labels, *rest = tuple(row)
             key = RevisionKey(owner, id_)
             applied[key] = AppliedRevision(
                 key, _keys(down), _keys(depends), tuple(labels.split()), *rest
@@ -193,6 +181,12 @@ class Recorder:
 
     def prepare(self, connection: sa.Connection) -> None:
         """Create the tables that are missing, Alembic's among them."""
+        dialect = connection.dialect.name
+        if dialect in ("mysql", "mariadb"):
+            # Only here: where tables are defined, options of a dialect import that dialect.
+            options = {f"{dialect}_{name}": value for name, value in _OPTIONS.items()}
+            for table in self.version_table.metadata.tables.values():
+                table.dialect_kwargs.update(options)
         self.version_table.metadata.create_all(connection)
 
     def record_applied(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -13,6 +12,8 @@ def counted(number: int, one: str, many: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a closing sentence that offers the known word closest to *word*, or nothing."""
+    import difflib
+
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
 

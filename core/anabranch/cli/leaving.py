@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,11 +11,11 @@ from anabranch import console
 from anabranch.cli.consent import require_consent, yes_option
 from anabranch.cli.running import say_progress
 from anabranch.cli.shared import Manager, directory, lock_timeout_option, say_waiting, told
-from anabranch.downgrading import Downgrade
-from anabranch.estate import ROW_LIMIT
-from anabranch.purging import Departure
-from anabranch.structure import shown
 from anabranch.wording import counted, one_line
+
+if TYPE_CHECKING:
+    from anabranch.downgrading import Downgrade
+    from anabranch.purging import Departure
 
 plugin_argument = click.argument("plugin")
 
@@ -105,6 +106,8 @@ def forget_command(manager: Manager) -> click.Command:
             done = app.forget(
                 deployment_dir, plugin, lock_timeout=lock_timeout, agree=agree, waiting=say_waiting
             )
+            from anabranch.structure import shown
+
             left = [shown(table) for estate in done.estates for table in estate.tables]
             console.say(
                 f"Done: {done.owner} is forgotten. "
@@ -130,6 +133,8 @@ def downgrade_command(manager: Manager) -> click.Command:
         (billing@base). Shows what would be reverted, then asks. Another owner's tables are never
         changed.
         """
+
+        from anabranch.structure import shown
 
         def agree(planned: Downgrade) -> None:
             if not planned.keys:
@@ -170,6 +175,8 @@ def downgrade_command(manager: Manager) -> click.Command:
 
 def _show(departure: Departure) -> None:
     """Print what would go, owner by owner."""
+    from anabranch.structure import shown
+
     reasons = dict(departure.reasons)
     for estate in departure.estates:
         number = sum(1 for key in departure.revisions if key.owner == estate.owner)
@@ -187,4 +194,6 @@ def _show(departure: Departure) -> None:
 
 
 def _counted_rows(rows: int) -> str:
+    from anabranch.estate import ROW_LIMIT
+
     return f"more than {ROW_LIMIT} rows" if rows > ROW_LIMIT else counted(rows, "row", "rows")

@@ -19,8 +19,6 @@ from anabranch.cli.shared import (
     strict_option,
     told,
 )
-from anabranch.outline import read_outline
-from anabranch.reports import journal, plans, statuses
 
 OPERATIONS_SHOWN = 100
 """So many pending revisions have their files read to say what each does."""
@@ -44,6 +42,9 @@ def plan_command(manager: Manager) -> click.Command:
 
         What a revision does is read from its source, which is not run.
         """
+        from anabranch.outline import read_outline
+        from anabranch.reports import plans
+
         with told(as_json=as_json):
             access = manager().open(deployment_dir)
             reading = access.read()
@@ -70,6 +71,8 @@ def status_command(manager: Manager) -> click.Command:
     @strict_option
     def status(deployment_dir: Path, as_json: bool, check: bool, strict: bool) -> None:
         """Show where the database stands, owner by owner, and what is wrong."""
+        from anabranch.reports import statuses
+
         with told(as_json=as_json):
             found = manager().status(deployment_dir)
             if as_json:
@@ -99,6 +102,8 @@ def history_command(manager: Manager) -> click.Command:
 
         The newest comes last.
         """
+        from anabranch.reports import journal
+
         with told(as_json=as_json):
             events = manager().history(deployment_dir, owner=owner, run=run, limit=limit)
             if as_json:
@@ -125,6 +130,8 @@ def sql_command(manager: Manager) -> click.Command:
         A revision that reads the database cannot be written, and is named. Hooks and seeds of
         plugins are not part of the script.
         """
+        from anabranch.reports import plans
+
         with told(as_json=as_json):
             script = manager().sql(deployment_dir, dialect=dialect, from_nothing=from_nothing)
             if as_json:

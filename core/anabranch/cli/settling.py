@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from anabranch import console
 from anabranch.cli.consent import require_consent, yes_option
 from anabranch.cli.shared import Manager, directory, lock_timeout_option, say_waiting, told
-from anabranch.stamping import Stamp
+
+if TYPE_CHECKING:
+    from anabranch.stamping import Stamp
 
 
 def stamp_command(manager: Manager) -> click.Command:
