@@ -218,6 +218,25 @@ class BlockedError(LockError):
     code = "AB423"
 
 
+class DifferenceError(AnabranchError):
+    """Tables are not what revisions would have made of them.
+
+    :param differences: each in a sentence.
+    """
+
+    code = "AB131"
+    exit_code = 4
+
+    def __init__(self, differences: Sequence[str]) -> None:
+        lines = "".join(f"\n  {line}" for line in differences)
+        super().__init__(
+            f"The tables are not what the revisions make:{lines}",
+            remedy="Name the revision that the tables are of (--plugin, --revision), mend them, or "
+            "say --accept-differences. Where all is missing, init-db creates it.",
+        )
+        self.differences = tuple(differences)
+
+
 class UnreachableError(AnabranchError):
     """The database cannot be connected to, or cannot be opened or written."""
 

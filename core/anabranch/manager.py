@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from anabranch.access import Access, unheard
+from anabranch.adopting import AdoptOptions, Takeover, run_adopt
 from anabranch.database import Database, masked, parse_url
 from anabranch.deployment import Deployment, create_deployment, read_deployment
 from anabranch.discovery import Discovery, Owner, discover, distribution_of
@@ -201,6 +202,39 @@ class MigrationManager:
             waiting=waiting,
         )
         return run_downgrade(self.open(target), self._host, to, options)
+
+    def adopt(
+        self,
+        target: Target,
+        *,
+        plugin: str | None = None,
+        revision: str | None = None,
+        accept_differences: bool = False,
+        scratch: str | None = None,
+        lock_timeout: float | None = None,
+        waiting: Callable[[str], None] = unheard,
+    ) -> Takeover:
+        """Take over tables that are there without a record: ``create_all()`` or another tool.
+
+        Runs the revisions in a scratch database of the same kind, compares tables by reflection
+        (columns, keys, constraints, indexes; no triggers, views or privileges), and records the
+        revisions and whose each table is.
+
+        :param plugin: whose tables; None for those of everybody who takes part.
+        :param revision: what they are of, instead of the last; of the core without *plugin*.
+        :param accept_differences: record it even so.
+        :param scratch: the URL of an empty database to build in; else one is created and dropped.
+        :raises DifferenceError: if the tables are not what the revisions make; all is named.
+        """
+        options = AdoptOptions(
+            plugin=plugin,
+            revision=revision,
+            accept_differences=accept_differences,
+            scratch=parse_url(scratch, Path.cwd()) if scratch else None,
+            lock_timeout=lock_timeout,
+            waiting=waiting,
+        )
+        return run_adopt(self.open(target), self._host, options)
 
     def stamp(
         self,

@@ -21,7 +21,7 @@ from anabranch.cli.looking import (
 )
 from anabranch.cli.restoring import restore_command
 from anabranch.cli.running import init_db_command, rehearse_command
-from anabranch.cli.settling import stamp_command
+from anabranch.cli.settling import adopt_command, stamp_command
 from anabranch.cli.shared import Manager
 from anabranch.cli.writing import make_migrations_command
 from anabranch.errors import UsageError
@@ -111,6 +111,7 @@ def _db(manager: Manager) -> click.Group:
         sql_command,
         purge_command,
         stamp_command,
+        adopt_command,
         forget_command,
         rehearse_command,
         restore_command,

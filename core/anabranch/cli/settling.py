@@ -1,4 +1,4 @@
-"""``db stamp``: what is recorded is set right by somebody who knows better."""
+"""``db stamp`` and ``db adopt``: what is recorded is made to say what is there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from anabranch import console
 from anabranch.cli.consent import require_consent, yes_option
 from anabranch.cli.shared import Manager, directory, lock_timeout_option, say_waiting, told
+from anabranch.wording import counted
 
 if TYPE_CHECKING:
     from anabranch.stamping import Stamp
@@ -47,6 +48,54 @@ def stamp_command(manager: Manager) -> click.Command:
             console.say("Done." if done else "That is what is recorded already.")
 
     return stamp
+
+
+def adopt_command(manager: Manager) -> click.Command:
+    @click.command("adopt")
+    @directory
+    @click.option(
+        "--plugin", metavar="NAME", help="Whose tables; else those of all, or the core's."
+    )
+    @click.option("--revision", metavar="ID", help="What the tables are of; else the last.")
+    @click.option("--accept-differences", is_flag=True, help="Record it although they differ.")
+    @click.option(
+        "--scratch", metavar="URL", help="An empty database to build in; else one is made."
+    )
+    @lock_timeout_option
+    def adopt(
+        deployment_dir: Path,
+        plugin: str | None,
+        revision: str | None,
+        accept_differences: bool,
+        scratch: str | None,
+        lock_timeout: float | None,
+    ) -> None:
+        """Take over tables that are there without a record: create_all(), or another tool.
+
+        Runs the revisions in a scratch database of the same kind, compares the tables, and records
+        the revisions as applied if they are equal. A database with Alembic's own table needs no
+        adoption: init-db takes it over.
+        """
+        with told():
+            app = manager()
+            console.say(f"Database  {app.open(deployment_dir).database.title}")
+            done = app.adopt(
+                deployment_dir,
+                plugin=plugin,
+                revision=revision,
+                accept_differences=accept_differences,
+                scratch=scratch,
+                lock_timeout=lock_timeout,
+                waiting=say_waiting,
+            )
+            for line in done.differences:
+                console.say(f"Accepted  {line}")
+            console.say(
+                f"Done: {counted(len(done.tables), 'table', 'tables')} compared, "
+                f"{counted(len(done.added), 'revision', 'revisions')} recorded."
+            )
+
+    return adopt
 
 
 def _show(stamp: Stamp) -> None:
