@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import click
 
     from anabranch.authoring import NewRevision
+    from anabranch.authoring.checking import Check
     from anabranch.backup import Backup
     from anabranch.downgrading import Downgrade, Host
     from anabranch.executor import Progress
@@ -406,6 +407,18 @@ class MigrationManager:
         """
         owner = owner and normalise(owner)
         return self.open(target).events(owner=owner, run=run, limit=limit)
+
+    def check(self, target: Target, *, owner: str | None = None) -> Check:
+        """Compare models, revisions and database, owner by owner. Changes nothing.
+
+        An owner whose own revisions are pending is not compared; those of others do not matter.
+
+        :param owner: look at this one only; by default at all.
+        :raises PluginError: if the core's models cannot be imported.
+        """
+        from anabranch.authoring.checking import check_models
+
+        return check_models(self, target, owner)
 
     def sql(
         self, target: Target, *, dialect: str | None = None, from_nothing: bool = False

@@ -53,6 +53,7 @@ def look(store: Store) -> str:
         manager.plan(store.deployment)
         assert manager.history(store.deployment)
         manager.sql(store.deployment)
+        manager.check(store.deployment)
         (core,) = manager.status(store.deployment).owners
     return core.state
 

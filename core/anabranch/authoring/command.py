@@ -64,7 +64,7 @@ def write_revision(
         graph = reading.graph
         recorded = recorder.objects(connection)
         models.default_schema = connection.dialect.default_schema_name or ""
-        scope = Scope.of(owner.name, models, recorded, _strangers(discovery, reading, models))
+        scope = Scope.of(owner.name, models, recorded, strangers(discovery, reading, models))
         upgrade, context = compare(connection, scope)
         if scope.withheld:
             report(
@@ -216,7 +216,7 @@ def _require_sound(reading: Reading, owner: Owner) -> None:
         raise IntegrityError(errors)
 
 
-def _strangers(discovery: Discovery, reading: Reading, models: Models) -> set[str]:
+def strangers(discovery: Discovery, reading: Reading, models: Models) -> set[str]:
     """Return the owners that may have something in the database, and whose models are not here."""
     installed = {owner.name for owner in discovery.owners}
     gone = {key.owner for key in reading.applied} - installed

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from anabranch import console
 from anabranch.cli.leaving import downgrade_command, forget_command, purge_command
 from anabranch.cli.looking import (
+    check_command,
     history_command,
     plan_command,
     plugins_command,
@@ -108,6 +109,7 @@ def _db(manager: Manager) -> click.Group:
         history_command,
         plugins_command,
         downgrade_command,
+        check_command,
         sql_command,
         purge_command,
         stamp_command,

@@ -114,6 +114,32 @@ def history_command(manager: Manager) -> click.Command:
     return history
 
 
+def check_command(manager: Manager) -> click.Command:
+    @click.command("check")
+    @directory
+    @json_option
+    @click.option("--owner", metavar="NAME", help="Look at this owner only.")
+    def check(deployment_dir: Path, as_json: bool, owner: str | None) -> None:
+        """Compare models, revisions and database, owner by owner.
+
+        Exits with 4 where they differ or something is faulty, with 3 where an owner's revisions
+        are pending and nothing else is amiss.
+        """
+        with told(as_json=as_json):
+            found = manager().check(deployment_dir, owner=owner)
+            # Imports Alembic's autogenerate, which the other commands do without.
+            from anabranch.reports import checks
+
+            if as_json:
+                console.say_json(checks.check_json(found))
+            else:
+                checks.say_check(found)
+            if found.state != "same":
+                sys.exit(PENDING if found.state == "pending" else FAULTY)
+
+    return check
+
+
 def sql_command(manager: Manager) -> click.Command:
     @click.command("sql")
     @directory
