@@ -10,6 +10,9 @@ from anabranch.graph import Graph
 from anabranch.problems import Problem
 from anabranch.revision import AppliedRevision, RevisionKey
 
+ACCEPTED_MISSING = "missing"
+"""The checksum of a revision whose file is gone, which somebody accepted."""
+
 
 def check_integrity(
     graph: Graph, applied: Mapping[RevisionKey, AppliedRevision], discovery: Discovery
@@ -22,22 +25,56 @@ def check_integrity(
     )
 
 
-def _edited(graph: Graph, applied: Mapping[RevisionKey, AppliedRevision]) -> list[Problem]:
-    edited = [
+def edited(graph: Graph, applied: Mapping[RevisionKey, AppliedRevision]) -> list[RevisionKey]:
+    """Return the applied revisions whose files say something else than what ran."""
+    return sorted(
         key
         for key, row in applied.items()
-        if key in graph.installed and row.checksum not in ("", graph.revisions[key].checksum)
+        if key in graph.installed
+        and row.checksum not in ("", ACCEPTED_MISSING, graph.revisions[key].checksum)
+    )
+
+
+def lost(
+    graph: Graph, applied: Mapping[RevisionKey, AppliedRevision], owner: str
+) -> list[RevisionKey]:
+    """Return the applied revisions of *owner* that have no file, unless that was accepted."""
+    return [
+        key
+        for key in graph.order
+        if key.owner == owner
+        and key in applied
+        and key not in graph.installed
+        and applied[key].checksum != ACCEPTED_MISSING
     ]
+
+
+def inserted(
+    graph: Graph, applied: Mapping[RevisionKey, AppliedRevision]
+) -> list[tuple[RevisionKey, RevisionKey]]:
+    """Return the applied revisions that have an unapplied one behind them, each with that one."""
+    found: list[tuple[RevisionKey, RevisionKey]] = []
+    for key in applied:
+        if key in graph.installed:
+            for id_ in graph.revisions[key].down_revisions:
+                parent = RevisionKey(key.owner, id_)
+                if parent not in applied and parent in graph.installed:
+                    found.append((key, parent))
+    return sorted(found)
+
+
+def _edited(graph: Graph, applied: Mapping[RevisionKey, AppliedRevision]) -> list[Problem]:
     return [
         Problem(
             code="AB101",
             owner=key.owner,
             text=f"{key} ({graph.revisions[key].path}) was edited after it was applied.",
-            remedy="What it says now was never run here; add a new revision instead of editing.",
+            remedy="What it says now was never run here; add a new revision instead of editing. Or "
+            f"accept it: db repair DIR --accept-edited {key} --reason TEXT.",
             path=graph.revisions[key].path,
             level="warning",
         )
-        for key in sorted(edited)
+        for key in edited(graph, applied)
     ]
 
 
@@ -46,16 +83,16 @@ def _missing(
 ) -> list[Problem]:
     """An owner that is installed and lacks what the database has is older, or damaged."""
     missing: dict[str, list[RevisionKey]] = defaultdict(list)
-    for key in graph.order:
-        if key in applied and key not in graph.installed:
+    for key, row in applied.items():
+        if key not in graph.installed and row.checksum != ACCEPTED_MISSING:
             missing[key.owner].append(key)
     problems: list[Problem] = []
     for owner in discovery.owners:
-        lost = missing.get(owner.name, [])
-        if not lost or not ((own := graph.of(owner.name)) or owner.migrations):
+        if owner.name not in missing or not ((own := graph.of(owner.name)) or owner.migrations):
             continue
         behind = graph.ancestors(own)
-        newest = [key for key in lost if key not in behind]
+        gone = lost(graph, applied, owner.name)
+        newest = [key for key in gone if key not in behind]
         if newest:
             title, version = owner.distribution or owner.name, applied[newest[-1]].version
             fault = f"The database is newer than the installed {owner.title}: it has"
@@ -71,7 +108,8 @@ def _missing(
                     owner=owner.name,
                     text=f"{fault} {', '.join(map(str, newest))}"
                     f"{version and f', applied by {version}'}.",
-                    remedy=remedy,
+                    remedy=f"{remedy} Or accept it, for each: "
+                    "db repair DIR --accept-missing OWNER@ID --reason TEXT.",
                 )
             )
         else:
@@ -80,7 +118,7 @@ def _missing(
                     code="AB102",
                     owner=owner.name,
                     text=f"Files of applied revisions are missing from {owner.title}: "
-                    f"{', '.join(map(str, lost))}.",
+                    f"{', '.join(map(str, gone))}.",
                     remedy=f"Reinstall {owner.distribution or owner.name}.",
                     level="warning",
                 )
@@ -89,13 +127,6 @@ def _missing(
 
 
 def _inserted(graph: Graph, applied: Mapping[RevisionKey, AppliedRevision]) -> list[Problem]:
-    found: list[tuple[RevisionKey, RevisionKey]] = []
-    for key in applied:
-        if key in graph.installed:
-            for id_ in graph.revisions[key].down_revisions:
-                parent = RevisionKey(key.owner, id_)
-                if parent not in applied and parent in graph.installed:
-                    found.append((key, parent))
     return [
         Problem(
             code="AB103",
@@ -106,5 +137,5 @@ def _inserted(graph: Graph, applied: Mapping[RevisionKey, AppliedRevision]) -> l
             path=graph.revisions[parent].path,
             level="warning",
         )
-        for key, parent in sorted(found)
+        for key, parent in inserted(graph, applied)
     ]

@@ -9,7 +9,9 @@ from anabranch.problems import Problem
 from anabranch.recorder import Recorder
 from anabranch.revision import CORE
 
-_PREFIX = "_alembic_tmp_"
+PREFIX = "_alembic_tmp_"
+"""How Alembic names the copy of a table that it rebuilds."""
+
 # One that is being built just now is no leftover.
 _INVALID = """
 SELECT CASE n.nspname WHEN current_schema() THEN '' ELSE n.nspname END AS table_schema,
@@ -47,7 +49,7 @@ def _copies(connection: sa.Connection) -> list[str]:
     if connection.dialect.name == "sqlite":
         query = "SELECT name FROM sqlite_master WHERE type = 'table'"
     names = connection.scalars(sa.text(query))
-    return sorted(name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX))
+    return sorted(name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX))
 
 
 def _owners(connection: sa.Connection, recorder: Recorder) -> dict[TableName, str]:
@@ -55,14 +57,15 @@ def _owners(connection: sa.Connection, recorder: Recorder) -> dict[TableName, st
 
 
 def _copy(table: str, *, is_there: bool, owner: str) -> Problem:
-    copy = f"{_PREFIX}{table}"
+    copy = f"{PREFIX}{table}"
     if is_there:
         return Problem(
             code="AB114",
             owner=owner,
             text=f"The table {copy} was left behind by a rebuild of {table} that was cut off; the "
             f"next rebuild of {table} would stop at it.",
-            remedy=f"{table} is as it was: look into the copy, then DROP TABLE {copy}.",
+            remedy=f"{table} is as it was: 'db repair DIR --leftover {copy} --reason TEXT' drops "
+            "the copy, if no row is only there.",
             level="warning",
         )
     return Problem(
@@ -70,7 +73,7 @@ def _copy(table: str, *, is_there: bool, owner: str) -> Problem:
         owner=owner,
         text=f"The table {table} is gone, and {copy} is there: its rebuild was cut off after the "
         "old table was dropped. The rows are in the copy.",
-        remedy=f"ALTER TABLE {copy} RENAME TO {table}, then run the same command again.",
+        remedy=f"'db repair DIR --leftover {copy} --reason TEXT' lets the copy be {table} again.",
     )
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from anabranch.access import Access, unheard
-from anabranch.adopting import AdoptOptions, Takeover, run_adopt
 from anabranch.database import Database, masked, parse_url
 from anabranch.deployment import Deployment, create_deployment, read_deployment
 from anabranch.discovery import Discovery, Owner, discover, distribution_of
@@ -28,6 +27,7 @@ from anabranch_plugins_api import MigrationSource
 if TYPE_CHECKING:
     import click
 
+    from anabranch.adopting import Takeover
     from anabranch.authoring import NewRevision
     from anabranch.authoring.checking import Check
     from anabranch.backup import Backup
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from anabranch.executor import Progress
     from anabranch.purging import Departure
     from anabranch.rehearsing import Rehearsal
+    from anabranch.repairing import Offer
     from anabranch.restoring import Restored
     from anabranch.sqlscript import SqlScript
     from anabranch.stamping import Stamp
@@ -227,6 +228,8 @@ class MigrationManager:
         :param scratch: the URL of an empty database to build in; else one is created and dropped.
         :raises DifferenceError: if the tables are not what the revisions make; all is named.
         """
+        from anabranch.adopting import AdoptOptions, run_adopt
+
         options = AdoptOptions(
             plugin=plugin,
             revision=revision,
@@ -236,6 +239,50 @@ class MigrationManager:
             waiting=waiting,
         )
         return run_adopt(self.open(target), self._host, options)
+
+    def repairs(self, target: Target) -> tuple[Offer, ...]:
+        """Say what :meth:`repair` could repair. Writes nothing."""
+        from anabranch.repairing import find_offers
+
+        return find_offers(self.open(target))
+
+    def repair(
+        self,
+        target: Target,
+        *,
+        reason: str,
+        edited: Sequence[str] = (),
+        missing: Sequence[str] = (),
+        inserted: Sequence[str] = (),
+        leftovers: Sequence[str] = (),
+        version_table: bool = False,
+        lock_timeout: float | None = None,
+        waiting: Callable[[str], None] = unheard,
+    ) -> tuple[Offer, ...]:
+        """Accept what a check keeps finding wrong; the journal keeps the reason.
+
+        :param edited: applied revisions (``owner@id``) whose new text is taken for what ran.
+        :param missing: applied revisions that are missed no more.
+        :param inserted: revisions put behind applied ones, recorded as applied without running.
+        :param leftovers: copies of tables that a cut-off rebuild left: dropped if the table has all
+            their rows, or made the table where that is gone.
+        :param version_table: write Alembic's table anew from our records.
+        :raises UsageError: if there is nothing of the kind to repair, or no reason.
+        :raises RefusedError: if rows would be lost.
+        """
+        from anabranch.repairing import RepairOptions, run_repair
+
+        options = RepairOptions(
+            reason=reason,
+            edited=edited,
+            missing=missing,
+            inserted=inserted,
+            leftovers=leftovers,
+            version_table=version_table,
+            lock_timeout=lock_timeout,
+            waiting=waiting,
+        )
+        return run_repair(self.open(target), options)
 
     def stamp(
         self,

@@ -32,7 +32,8 @@ class Event:
     """A line of the journal.
 
     :ivar event: ``run``, ``applied``, ``reverted``, ``failed``, ``adopted``, ``seeded``,
-        ``finished``, ``purged``, ``forgotten``, ``stamped`` or ``restored``.
+        ``finished``, ``purged``, ``forgotten``, ``stamped``,
+        ``repaired`` or ``restored``.
     :ivar duration: seconds.
     """
 
@@ -225,6 +226,15 @@ class Recorder:
             connection.execute(
                 sa.delete(table).where(table.c.owner == key.owner, table.c.revision == key.id)
             )
+
+    def record_checksum(self, connection: sa.Connection, key: RevisionKey, checksum: str) -> None:
+        """Let *checksum* be that of what ran as *key*."""
+        table = self._revisions
+        connection.execute(
+            sa.update(table)
+            .where(table.c.owner == key.owner, table.c.revision == key.id)
+            .values(checksum=checksum)
+        )
 
     def record_events(self, connection: sa.Connection, events: Sequence[Event]) -> None:
         """Append *events* to the journal."""

@@ -103,7 +103,7 @@ def test_copy_that_a_rebuild_left_is_a_warning(store: Store) -> None:
     (problem,) = status(store)["problems"]
     assert (problem["code"], problem["level"], problem["owner"]) == ("AB114", "warning", "p")
     assert "_alembic_tmp_stall" in problem["text"]
-    assert "DROP TABLE _alembic_tmp_stall" in problem["remedy"]
+    assert "db repair DIR --leftover _alembic_tmp_stall" in problem["remedy"]
     store.core(C1, revision_file("c2", down="c1"))
     assert "Warning AB114" in store.init_db().expect().err
     assert "core@c2" in store.applied
@@ -118,7 +118,8 @@ def test_copy_that_holds_the_only_rows_stops_the_run(store: Store) -> None:
     with pytest.raises(IntegrityError, match="The rows are in the copy") as caught:
         store.upgrade()
     assert caught.value.code == "AB114"
-    store.database.execute(caught.value.remedy.partition(", then")[0])
+    assert "db repair DIR --leftover _alembic_tmp_stall" in caught.value.remedy
+    store.db("repair", "--leftover", "_alembic_tmp_stall", "--reason", "cut off").expect()
     assert store.upgrade() == ["core@c2"]
     assert len(store.database.rows("stall")) == 2
 

@@ -20,6 +20,7 @@ from anabranch.cli.looking import (
     sql_command,
     status_command,
 )
+from anabranch.cli.repairing import repair_command
 from anabranch.cli.restoring import restore_command
 from anabranch.cli.running import init_db_command, rehearse_command
 from anabranch.cli.settling import adopt_command, stamp_command
@@ -114,6 +115,7 @@ def _db(manager: Manager) -> click.Group:
         purge_command,
         stamp_command,
         adopt_command,
+        repair_command,
         forget_command,
         rehearse_command,
         restore_command,
