@@ -1,6 +1,7 @@
 """Alembic's side of a run: ``op`` and ``context`` as revision scripts know them.
 
-They are proxies with one process-wide target each, so one run at a time holds them.
+They are proxies with one process-wide target each, so one run at a time holds them; a script or a
+hook that migrates another database has them for that while.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 import sqlalchemy as sa
+from alembic import op
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
@@ -19,7 +21,24 @@ from alembic.script import ScriptDirectory
 
 from anabranch.discovery import find_module
 
-_PROXIES = threading.Lock()
+_PROXIES = threading.RLock()
+
+
+@contextmanager
+def _proxies() -> Generator[None, None, None]:
+    """Hold Alembic's proxies, and give them back to whoever had them in this thread."""
+    with _PROXIES:
+        try:
+            outer = op.get_context()
+        except (NameError, AttributeError):  # nobody had, or has no more
+            outer = None
+        try:
+            yield
+        finally:
+            if outer is not None:
+                if outer.environment_context is not None:
+                    outer.environment_context.__enter__()
+                Operations.context(outer).__enter__()
 
 
 @contextmanager
@@ -32,7 +51,7 @@ def script_environment(
     of it. ``autocommit_block()`` works inside that.
     """
     url = connection.engine.url.render_as_string(hide_password=False)
-    with _PROXIES, _environment(url) as environment:
+    with _proxies(), _environment(url) as environment:
         environment.config.attributes["connection"] = connection
         environment.configure(
             connection=connection,
@@ -50,7 +69,7 @@ def offline_environment(
     dialect: str, output: TextIO, *, version_table: str, schema: str | None
 ) -> Generator[MigrationContext, None, None]:
     """Let revision scripts write SQL for *dialect* to *output* while the block runs."""
-    with _PROXIES, _environment(f"{dialect}://", as_sql=True) as environment:
+    with _proxies(), _environment(f"{dialect}://", as_sql=True) as environment:
         environment.configure(
             dialect_name=dialect,
             dialect_opts={"paramstyle": "named"},
