@@ -81,6 +81,7 @@ class _Run:
     scripts: Mapping[RevisionKey, ModuleType]
     metadata: Mapping[str, sa.MetaData]
     tracker: ObjectTracker
+    guards: Sequence[Guard]
 
     @property
     def total(self) -> int:
@@ -133,11 +134,7 @@ class Executor:
         self._metadata = metadata
         self._report = report
         self._ledger = Ledger(connection, recorder, graph, state)
-        self._guards: tuple[Guard, ...] = (
-            RebuildGuard(connection),
-            ReferenceGuard(connection),
-            *guards,
-        )
+        self._guards = tuple(guards)
         self._closing = closing
         self._rehearsing = False
         self._blockers = Blockers(database.second)
@@ -164,7 +161,12 @@ class Executor:
                 self._recorder.table_names,
             )
             self._connection.rollback()
-            run = _Run(context, plan, scripts, metadata, tracker)
+            guards = (
+                RebuildGuard(self._connection),
+                ReferenceGuard(self._connection, tracker),
+                *self._guards,
+            )
+            run = _Run(context, plan, scripts, metadata, tracker, guards)
             with (
                 tracker.watching(),
                 self._ledger.recording(),
@@ -228,7 +230,8 @@ class Executor:
             time.sleep(pause)
         except KeyboardInterrupt as interrupt:
             what = f"{blocked.step.key} was interrupted while it waited."
-            raise RunInterrupted(what, state=blocked.failure.state) from interrupt
+            state = blocked.failure.state + self._journal("interrupted", blocked.step, what)
+            raise RunInterrupted(what, state=state) from interrupt
         run.tracker.reload(self._recorder.objects(self._connection))
         self._connection.rollback()
 
@@ -238,7 +241,7 @@ class Executor:
         step, commits, rollbacks = unit.steps[0], ledger.commits, ledger.rollbacks
         try:
             with self._transaction(run.context):
-                for guard in self._guards:
+                for guard in run.guards:
                     guard.begin()
                 if step is run.plan.steps[0]:
                     self._begin_run(run.plan)
@@ -249,7 +252,7 @@ class Executor:
                         self._tell(replace(done[-1], event="ran"))
                     if (ledger.commits, ledger.rollbacks) != (commits, rollbacks):
                         break
-                for guard in self._guards:
+                for guard in run.guards:
                     guard.finish()
                 if self._closing is not None and step is run.plan.steps[-1]:
                     self._closing()
@@ -279,8 +282,9 @@ class Executor:
                 raise _BlockedUnitError(step, blocked) from error
             self._tell(Progress("failed", step, run.total))
             if is_interrupt(error):
-                state = standing(step, outcome)
-                raise RunInterrupted(f"{step.key} was interrupted.", state=state) from error
+                what = f"{step.key} was interrupted."
+                state = standing(step, outcome) + self._journal("interrupted", step, what)
+                raise RunInterrupted(what, state=state) from error
             failure = failure_of(step, error, self._database, outcome)
             self._journal_failure(step, failure)
             raise failure from error
@@ -296,18 +300,20 @@ class Executor:
         use_metadata(run.context, run.metadata[step.key.owner])
         self._notify(plan, "anabranch_before_revision", revision=str(step.key))
         script = run.scripts[step.key]
+        ledger.mark(lambda: self._judge(step, run))
         with ExitStack() as surroundings:
             surroundings.callback(ledger.reopen)
-            for guard in self._guards:
+            for guard in run.guards:
                 surroundings.enter_context(guard.running(step))
             if getattr(script, "transactional", True) is False:
                 surroundings.enter_context(run.context.autocommit_block())
             getattr(script, plan.direction)()
+        ledger.settle()
         if ledger.rollbacks != rollbacks:
             ledger.check_rollback()
         self._notify(plan, "anabranch_after_revision", revision=str(step.key))
         touched = run.tracker.touched()
-        for guard in self._guards:
+        for guard in run.guards:
             guard.check(step, touched)
         duration = time.monotonic() - started
         if plan.direction == "upgrade":
@@ -315,6 +321,12 @@ class Executor:
             return Progress("applied", step, run.total, duration)
         self._record_reverted(step, duration, run.tracker)
         return Progress("reverted", step, run.total, duration)
+
+    def _judge(self, step: Step, run: _Run) -> None:
+        """Ask the guards before a script commits by hand."""
+        touched = run.tracker.touched()
+        for guard in run.guards:
+            guard.committing(step, touched)
 
     def _notify(self, plan: Plan, hook: str, **arguments: Any) -> None:
         """Call a hook of plugins; those that there are speak of upgrades."""
@@ -336,7 +348,13 @@ class Executor:
         connection = self._connection
         try:
             with context.begin_transaction():
-                yield
+                try:
+                    yield
+                except BaseException:
+                    if not connection.invalidated:
+                        with suppress(Exception):  # a lost server, whose transaction is gone
+                            self._ledger.settle(failed=True)
+                    raise
         except BaseException:
             if not connection.invalidated:
                 connection.rollback()
@@ -440,27 +458,35 @@ class Executor:
         )
 
     def _journal_failure(self, step: Step, failure: AnabranchError) -> None:
-        """Append the failure to the journal, where there is one and it can be reached."""
-        connection = self._connection
-        if connection.invalidated or not (self._state.prepared or self._ledger.committed):
-            return
-        if self._rehearsing:
-            return
+        """Append a failure to the journal, where it can be written."""
         if isinstance(failure, LockError) and not isinstance(failure, BlockedError):
-            return
+            return  # whoever holds the lock is writing
+        failure.state += self._journal("failed", step, failure.what)
+
+    def _journal(self, name: str, step: Step, detail: str) -> str:
+        """Append what ended a run to the journal; return what an operator should know of that."""
+        connection = self._connection
+        if self._rehearsing or not (self._state.prepared or self._ledger.committed):
+            return ""
         entry = Event(
-            "failed",
+            name,
             now(),
             self.run_id,
             owner=step.key.owner,
             revision=step.key.id,
             actor=self._actor,
-            detail=failure.what,
+            detail=detail,
         )
         try:
-            with connection.begin():
-                self._recorder.record_events(connection, [entry])
+            with ExitStack() as stack:
+                if connection.invalidated:
+                    if name != "interrupted":
+                        return ""  # the server is gone
+                    # A signal in the midst of a statement costs the connection.
+                    connection = stack.enter_context(self._database.second())
+                with connection.begin():
+                    self._recorder.record_events(connection, [entry])
         except exc.DBAPIError as error:
             # A full disk or a lost server: the failure itself is what must be told.
-            cause = cause_of(error, self._database)
-            failure.state += f" The journal could not be written: {cause}"
+            return f" The journal could not be written: {cause_of(error, self._database)}"
+        return ""

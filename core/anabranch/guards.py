@@ -44,6 +44,12 @@ class Guard:
         """Surround the statements of *step*, and of nothing else."""
         yield
 
+    def committing(self, step: Step, touched: frozenset[TableName]) -> None:
+        """Judge what *step* did so far: its script is about to commit, or has committed, by hand.
+
+        :param touched: as for :meth:`check`.
+        """
+
     def check(self, step: Step, touched: frozenset[TableName]) -> None:
         """Judge what *step* did, which is not yet recorded.
 

@@ -7,7 +7,7 @@ makes its changes true, also where a script commits or rolls back by hand.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from sqlalchemy import event
 
 from anabranch.database import begin_without_foreign_keys
 from anabranch.graph import Graph
-from anabranch.objects import ObjectChanges
+from anabranch.objects import ObjectChanges, uncommented
 from anabranch.projection import Projection
 from anabranch.recorder import Event, Recorder, State
 from anabranch.revision import AppliedRevision, RevisionKey
@@ -67,6 +67,8 @@ class Ledger:
         self._lost: list[RevisionKey] = []
         self._rolled_back = False
         self._before_commit = 0
+        self._judge: Callable[[], None] = _nothing
+        self._mark: tuple[int, int, int] | None = None
 
     @contextmanager
     def recording(self) -> Generator[None, None, None]:
@@ -130,6 +132,7 @@ class Ledger:
         """Forget what is not committed: the transaction it was done in is gone."""
         self._waiting = _Waiting()
         self._written = []
+        self._lost = []
         self._projection.reset(self._applied_before.symmetric_difference(self.committed))
 
     def undo_commit(self) -> None:
@@ -154,12 +157,55 @@ class Ledger:
         begin_without_foreign_keys(raw)
         raw.execute("BEGIN IMMEDIATE")
         if not self._rolled_back:
-            self._note_commit(connection)
+            self.write()
+            self._count_commit()
             raw.execute("COMMIT")
             begin_without_foreign_keys(raw)
             raw.execute("BEGIN IMMEDIATE")
             self.committing = False
+            self._judge()
         self._rolled_back = False
+
+    def mark(self, judge: Callable[[], None]) -> None:
+        """Note that a script begins, and which transaction of PostgreSQL is open.
+
+        :param judge: asked before a commit of the script's, which it may refuse by raising.
+        """
+        self._judge = judge
+        self._mark = None
+        if self._connection.dialect.name == "postgresql":
+            transaction = self._connection.exec_driver_sql("SELECT txid_current()").scalar_one()
+            self._mark = (int(transaction), self.commits, self.rollbacks)
+
+    def settle(self, *, failed: bool = False) -> None:
+        """Note that the script has ended, and how a transaction did that ended unseen.
+
+        PostgreSQL's driver says nothing of a COMMIT within a string of several statements, nor of
+        one that a script sends through it.
+
+        :param failed: whether the transaction is to be rolled back, whatever has become of it.
+        """
+        self._judge = _nothing
+        mark, self._mark = self._mark, None
+        if mark is None or mark[1:] != (self.commits, self.rollbacks):
+            return
+        raw: Any = self._connection.connection
+        if failed:
+            raw.rollback()
+        cursor = raw.cursor()
+        try:
+            cursor.execute("SELECT txid_current_if_assigned()")
+            if cursor.fetchone()[0] == mark[0]:
+                return
+            cursor.execute(f"SELECT txid_status({mark[0]})")
+            status = cursor.fetchone()[0]
+        finally:
+            cursor.close()
+        if status == "committed":
+            self._count_commit()
+            self.committing = False
+        elif not failed:
+            self._note_rollback(self._connection)
 
     def check_rollback(self) -> None:
         """Let a run go on after a script rolled back by itself.
@@ -173,6 +219,7 @@ class Ledger:
 
     def _before_statement(self, connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         self.committing = False
+        statement = uncommented(statement)
         if _COMMIT.match(statement):
             self._note_commit(connection)
         elif _ROLLBACK.match(statement):
@@ -196,7 +243,11 @@ class Ledger:
 
     def _note_commit(self, _connection: sa.Connection) -> None:
         """Write what waits before a commit, whoever asked for that, and count it as done."""
+        self._judge()
         self.write()
+        self._count_commit()
+
+    def _count_commit(self) -> None:
         self._before_commit = len(self.committed)
         self._projection.commit()
         self.commits += 1
@@ -207,4 +258,8 @@ class Ledger:
 
 def is_commit(statement: str) -> bool:
     """Tell whether *statement* ends a transaction by committing it."""
-    return _COMMIT.match(statement) is not None
+    return _COMMIT.match(uncommented(statement)) is not None
+
+
+def _nothing() -> None:
+    """Have no objection to a commit."""

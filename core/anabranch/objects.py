@@ -176,6 +176,11 @@ class ObjectTracker:
             event.remove(self._connection, "after_cursor_execute", self._after)
             event.remove(self._connection, "rollback", self._undone)
 
+    def renamed(self) -> dict[TableName, TableName]:
+        """Return what the tables that the running revision renamed are called now."""
+        now = self._seen.now.items()
+        return {was: table for table, was in now if was is not None and was != table}
+
     def touched(self) -> frozenset[TableName]:
         """Return the tables that the running revision created, dropped, altered or wrote to."""
         seen = self._seen
@@ -248,7 +253,7 @@ class ObjectTracker:
     def _before(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         if self._is_looking:
             return
-        statement = _uncommented(statement)
+        statement = uncommented(statement)
         if not _DDL.match(statement):
             return
         self._recount()
@@ -268,7 +273,7 @@ class ObjectTracker:
     def _after(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         if self._is_looking:
             return
-        statement = _uncommented(statement)
+        statement = uncommented(statement)
         if match := _WRITE.match(statement):
             self._seen.written.add(self._name(match[1]))
         if _OPAQUE.match(statement):
@@ -430,7 +435,7 @@ def _is_temporary(schema: str) -> bool:
     return schema == "temp" or schema.startswith("pg_temp")
 
 
-def _uncommented(statement: str) -> str:
+def uncommented(statement: str) -> str:
     """Return *statement* without what people write above it."""
     comments = _COMMENTS.match(statement)
     return statement[comments.end() :] if comments else statement

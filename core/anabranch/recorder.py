@@ -31,8 +31,8 @@ _OPTIONS = {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin"}
 class Event:
     """A line of the journal.
 
-    :ivar event: ``run``, ``applied``, ``reverted``, ``failed``, ``adopted``, ``seeded``,
-        ``finished``, ``purged``, ``forgotten``, ``stamped``,
+    :ivar event: ``run``, ``applied``, ``reverted``, ``failed``, ``interrupted``,
+        ``adopted``, ``seeded``, ``finished``, ``purged``, ``forgotten``, ``stamped``,
         ``repaired`` or ``restored``.
     :ivar duration: seconds.
     """

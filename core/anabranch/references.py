@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
 from anabranch.guards import Guard, GuardError
-from anabranch.objects import TableName
+from anabranch.objects import ObjectTracker, TableName
 from anabranch.planning import Step
 
 Broken = Counter[tuple[str, str]]
@@ -19,16 +20,34 @@ Broken = Counter[tuple[str, str]]
 class ReferenceGuard(Guard):
     """Refuses to commit foreign keys that the revisions broke; those found broken may stay."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, tracker: ObjectTracker) -> None:
         self._connection = connection
+        self._tracker = tracker
         self._before: Broken = Counter()
+        self._before_step: Broken = Counter()
         self._done: list[tuple[Step, frozenset[TableName]]] = []
 
     def begin(self) -> None:
         self._before = broken_references(self._connection)
         self._done = []
 
+    @contextmanager
+    def running(self, step: Step) -> Generator[None, None, None]:  # noqa: ARG002
+        self._before_step = self._before
+        yield
+
+    def committing(self, step: Step, touched: frozenset[TableName]) -> None:
+        self.check(step, touched)
+        self.finish()
+
     def check(self, step: Step, touched: frozenset[TableName]) -> None:
+        names = {was.name: table.name for was, table in self._tracker.renamed().items()}
+        self._before = Counter(
+            {
+                (names.get(table, table), names.get(parent, parent)): count
+                for (table, parent), count in self._before_step.items()
+            }
+        )
         self._done.append((step, touched))
 
     def finish(self) -> None:
@@ -38,7 +57,7 @@ class ReferenceGuard(Guard):
         tables = {name for pair in broken for name in pair}
         suspects = [step for step, touched in self._done if any(t.name in tables for t in touched)]
         *others, culprit = suspects or [self._done[-1][0]]
-        also = ", ".join(str(step.key) for step in others)
+        also = ", ".join(dict.fromkeys(str(s.key) for s in others if s is not culprit))
         raise GuardError(
             f"foreign keys are broken: {in_words(broken)}."
             + (f" {also} of this run wrote to these tables before." if also else ""),

@@ -72,6 +72,8 @@ def test_a_signal_stops_the_statement_and_rolls_back(
         assert "core@c2 was rolled back. 1 revision before it stays applied" in err
         assert list(store.schema) == ["customer"]
     assert backends(store.database) == 0
+    if store.database.backend == "postgresql":
+        assert store.journal[-2:] == ["applied core@c1", "interrupted core@c2"]
     script = next(store.versions.glob("c2*"))
     script.write_text(script.read_text().replace("op.execute(", "str("), encoding="utf-8")
     assert store.init_db().code == 0
