@@ -607,7 +607,7 @@ class MigrationManager:
     def _access(self, database: Database, deployment: Deployment | None) -> Access:
         return Access(self.name, database, deployment, self._recorder, self.discover)
 
-    def _open(self, target: Target) -> tuple[Database, Deployment | None]:
+    def _open(self, target: object) -> tuple[Database, Deployment | None]:
         if isinstance(target, (sa.URL, sa.Engine, sa.Connection)):
             return Database.of(target), None
         if not isinstance(target, (str, os.PathLike)):

@@ -1,6 +1,6 @@
 """Serve stock Alembic: show it all owners' revisions, and record what it does.
 
-It runs the revisions in its own order. What it applies or reverts is recorded in the same
+It runs them in the canonical order. What it applies or reverts is recorded in the same
 transaction; what it stamps is taken over by the next command of ours.
 """
 
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import pkgutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from alembic.config import Config
-from alembic.migration import MigrationContext
+from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import RevisionMap
 from alembic.util import CommandError
@@ -59,8 +59,10 @@ def serve(config: Config, script: ScriptDirectory, context: Any) -> None:
                 lambda: _scripts(reading, core_metadata(manager.metadata), context.get_context)
             )
             recording = _Recording(manager, reading, connection)
+            context.configure(connection=connection)  # makes the command's own function known
             context.configure(
                 connection=connection,
+                fn=_in_order(context.get_context().opts["fn"], reading),
                 target_metadata=core_metadata(manager.metadata),
                 render_as_batch=True,
                 transactional_ddl=True,
@@ -131,8 +133,35 @@ def _scripts(
     return scripts
 
 
+def _in_order(command: Callable[..., Any], reading: Reading) -> Callable[..., Any]:
+    """Let the steps of *command* run in the canonical order, where Alembic knows several.
+
+    It does not know that a plugin's first revision may silently need the core's.
+    """
+    graph = reading.graph
+    places = {key.id: place for place, key in enumerate(graph.order) if key in graph.installed}
+    keys = {key.id: key for key in graph.installed}
+
+    def ordered(heads: Any, context: MigrationContext) -> Iterable[Any]:
+        steps = list(command(heads, context))
+        if not all(isinstance(step, RevisionStep) for step in steps) or len(steps) < 1:
+            return steps
+        up = steps[0].is_upgrade
+        steps.sort(key=lambda step: places[step.revision.revision], reverse=not up)
+        if up:
+            there = reading.applied | {keys[step.revision.revision] for step in steps}
+            for step in steps:
+                key = keys[step.revision.revision]
+                for parent in graph.predecessors(key):
+                    if parent not in there:
+                        raise CommandError(f"{key} needs {parent}: upgrade to that one first.")
+        return steps
+
+    return ordered
+
+
 def _prepared(
-    function: Callable[[], None],
+    function: Callable[[], object],
     owner: Owner,
     metadata: sa.MetaData,
     context: Callable[[], MigrationContext],

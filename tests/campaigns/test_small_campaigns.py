@@ -57,3 +57,8 @@ def test_a_rebuilt_table_is_as_asked_or_as_it_was(options: tuple[str, ...]) -> N
     found = re.search(r"anabranch: (\d+) changes, (\d+) exactly .* 0 silently .* 0 failed", out)
     assert found, out
     assert int(found[2]) > 0
+
+
+def test_deployments_live_as_a_simple_model_says() -> None:
+    out = campaign("lives", "--sequences", "15", "--steps", "10", "--seed", "7")
+    assert re.search(r"\d+ sequences, \d+ steps compared, 0 differ", out), out

@@ -13,6 +13,8 @@ import pytest
 
 from support.databases import Database
 from support.sites import Result
+from support.store import Store
+from support.store import table as columns
 from support.trees import revision_file
 from support.workbench import Workbench, market, plugin, table
 
@@ -374,3 +376,27 @@ def test_each_owner_runs_with_its_own_naming_convention(
     )
     alembic("upgrade", "heads")
     assert {each["name"] for each in workbench.schema()["booth"]["uniques"]} == {"b_booth_unique"}
+
+
+def test_a_plugin_that_names_nothing_runs_after_the_core_it_was_written_for(
+    tmp_path: Path, database: Database
+) -> None:
+    store = Store(tmp_path, database)
+    store.core(revision_file("c1", upgrade=columns("one")))
+    refers = "sa.Column('one', sa.Integer, sa.ForeignKey('one.id'))"
+    store.plugin(
+        "billing",
+        revision_file("b1", upgrade=f"op.create_table('two', {refers})", labels="billing"),
+        models=None,
+    )
+    (tmp_path / "alembic.ini").write_text(
+        "[alembic]\nscript_location = anabranch_migrations:.\n"
+        f"anabranch_app = store.cli:manager\nanabranch_deployment = {store.deployment}\n"
+    )
+    alone = store.site.python("-m", "alembic", "upgrade", "b1", cwd=tmp_path)
+    assert "billing@b1 needs core@c1" in alone.out
+    assert alone.code != 0
+    assert store.schema == {}
+    store.site.python("-m", "alembic", "upgrade", "heads", cwd=tmp_path).expect(0)
+    assert store.applied == {"core@c1", "billing@b1"}
+    assert set(store.schema) == {"one", "two"}
