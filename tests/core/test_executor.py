@@ -511,7 +511,7 @@ def test_a_script_may_look_through_a_second_connection(
 
 
 SECOND = """
-engine = sa.create_engine({url!r}, connect_args={options})
+engine = sa.create_engine({url!r}, connect_args={options}, poolclass=sa.pool.NullPool)
 with engine.begin() as other:
     other.execute(sa.text("CREATE TABLE theirs (id INTEGER)"))
 """
