@@ -37,6 +37,7 @@ from anabranch.failures import (
 from anabranch.graph import Graph
 from anabranch.guards import Guard, GuardError
 from anabranch.hooks import Hooks
+from anabranch.indexes import IndexGuard
 from anabranch.ledger import Ledger
 from anabranch.loading import load_scripts
 from anabranch.locking import user_name
@@ -164,6 +165,7 @@ class Executor:
             guards = (
                 RebuildGuard(self._connection),
                 ReferenceGuard(self._connection, tracker),
+                IndexGuard(self._connection, self._recorder, tracker, self._entry),
                 *self._guards,
             )
             run = _Run(context, plan, scripts, metadata, tracker, guards)
@@ -442,7 +444,9 @@ class Executor:
         changes = tracker.finish(next(iter(step.down), step.key))
         self._ledger.note_reverted(step.key, self._entry("reverted", step, duration), changes)
 
-    def _entry(self, name: str, step: Step, duration: float) -> Event:
+    def _entry(
+        self, name: str, step: Step, duration: float = 0.0, detail: str | None = None
+    ) -> Event:
         owner = self._discovery.get(step.key.owner)
         return Event(
             name,
@@ -454,7 +458,7 @@ class Executor:
             version=owner.version if owner else "",
             duration=duration,
             actor=self._actor,
-            detail=step.revision.message,
+            detail=step.revision.message if detail is None else detail,
         )
 
     def _journal_failure(self, step: Step, failure: AnabranchError) -> None:
@@ -468,15 +472,7 @@ class Executor:
         connection = self._connection
         if self._rehearsing or not (self._state.prepared or self._ledger.committed):
             return ""
-        entry = Event(
-            name,
-            now(),
-            self.run_id,
-            owner=step.key.owner,
-            revision=step.key.id,
-            actor=self._actor,
-            detail=detail,
-        )
+        entry = self._entry(name, step, detail=detail)
         try:
             with ExitStack() as stack:
                 if connection.invalidated:

@@ -176,6 +176,11 @@ class ObjectTracker:
             event.remove(self._connection, "after_cursor_execute", self._after)
             event.remove(self._connection, "rollback", self._undone)
 
+    def claim(self, index: str) -> None:
+        """Take *index*, which is there already, for one that the running revision creates."""
+        for table, shape in self._seen.shapes.items():
+            self._seen.shapes[table] = {**shape, "index": shape["index"] - {index}}
+
     def renamed(self) -> dict[TableName, TableName]:
         """Return what the tables that the running revision renamed are called now."""
         now = self._seen.now.items()

@@ -31,7 +31,7 @@ _OPTIONS = {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin"}
 class Event:
     """A line of the journal.
 
-    :ivar event: ``run``, ``applied``, ``reverted``, ``failed``, ``interrupted``,
+    :ivar event: ``run``, ``applied``, ``reverted``, ``failed``, ``interrupted``, ``building``,
         ``adopted``, ``seeded``, ``finished``, ``purged``, ``forgotten``, ``stamped``,
         ``repaired`` or ``restored``.
     :ivar duration: seconds.

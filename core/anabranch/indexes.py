@@ -1,0 +1,166 @@
+"""Indexes of PostgreSQL built or dropped CONCURRENTLY: no transaction keeps what they leave.
+
+One that fails leaves an index that is INVALID: it is of no use, and in the way of the next try. One
+that is done may be there without a record, since the run was killed in between. Before such a
+statement runs the journal says so, so that the next run knows what it finds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from anabranch.guards import Guard, GuardError
+from anabranch.objects import ObjectTracker, TableName, uncommented
+from anabranch.planning import Step
+from anabranch.recorder import Event, Recorder
+
+_PART = r'(?:"(?:[^"]|"")+"|[^\s".,(;]+)'
+_NAME = rf"(?:({_PART})\s*\.\s*)?({_PART})"
+_CREATE = re.compile(
+    r"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?"
+    rf"({_PART})\s+ON\s+(?:ONLY\s+)?{_NAME}",
+    re.IGNORECASE,
+)
+_DROP = re.compile(
+    rf"DROP\s+INDEX\s+CONCURRENTLY\s+(?:IF\s+EXISTS\s+)?({_NAME})\s*(?:CASCADE|RESTRICT)?\s*;?\s*$",
+    re.IGNORECASE,
+)
+_VALID = sa.text(
+    "SELECT i.indisvalid OR c.relkind = 'I' FROM pg_index i "
+    "JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indexrelid = to_regclass(:name)"
+)
+_NOTHING = "DO $$ BEGIN END $$"
+
+STARTED = "building"
+
+
+class MakeEntry(Protocol):
+    """Makes a line of the journal."""
+
+    def __call__(self, name: str, step: Step, *, detail: str) -> Event: ...
+
+
+class IndexGuard(Guard):
+    """Puts right what an interrupted run left of an index, and records none that is INVALID.
+
+    :param entry: makes the lines that it adds to the journal.
+    """
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        recorder: Recorder,
+        tracker: ObjectTracker,
+        entry: MakeEntry,
+    ) -> None:
+        self._connection = connection
+        self._recorder = recorder
+        self._tracker = tracker
+        self._entry = entry
+        self._names: list[str] = []
+        self._lock_timeout = ""
+        self._aside = False
+
+    @contextmanager
+    def running(self, step: Step) -> Generator[None, None, None]:
+        self._names = []
+        if self._connection.dialect.name != "postgresql":
+            yield
+            return
+
+        def before(
+            _connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any
+        ) -> tuple[str, Any]:
+            return (statement if self._aside else self._before(step, statement)), parameters
+
+        event.listen(self._connection, "before_cursor_execute", before, retval=True)
+        event.listen(self._connection, "after_cursor_execute", self._after)
+        try:
+            yield
+        finally:
+            event.remove(self._connection, "after_cursor_execute", self._after)
+            event.remove(self._connection, "before_cursor_execute", before)
+
+    def check(self, step: Step, touched: frozenset[TableName]) -> None:  # noqa: ARG002
+        for name in self._names:
+            if self._is_valid(name) is False:
+                raise GuardError(
+                    f"the index {name} is INVALID: it was begun and never completed.",
+                    step,
+                    code="AB115",
+                    remedy=f"Drop it if it is another's: DROP INDEX CONCURRENTLY {name};",
+                )
+
+    def _before(self, step: Step, statement: str) -> str:
+        """Return the statement to run in the place of *statement*."""
+        text = " ".join(uncommented(statement).split())
+        create, drop = _CREATE.match(text), _DROP.match(text)
+        if create is not None:
+            concurrently, index, schema, _ = create.groups()
+            name = f"{schema}.{index}" if schema else index
+            self._names.append(name)
+        elif drop is not None:
+            concurrently, name = "CONCURRENTLY", drop[1]
+        else:
+            return statement
+        options = self._connection.get_execution_options()
+        if not concurrently or options.get("isolation_level") != "AUTOCOMMIT":
+            return statement  # what is refused inside a transaction leaves nothing
+        self._aside = True
+        try:
+            done = self._prepare(step, text, name, create)
+        finally:
+            self._aside = False
+        return _NOTHING if done else statement
+
+    def _prepare(self, step: Step, text: str, name: str, create: re.Match[str] | None) -> bool:
+        """Make way for the statement *text*; tell whether an interrupted run has done it already.
+
+        :param create: what it was read as if it creates the index *name*; None if it drops it.
+        """
+        began, valid = self._began(step), self._is_valid(name)
+        if create is not None and valid is False and any(_builds(name, was) for was in began):
+            self._connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY {name}")
+        elif text in began and valid is (True if create is not None else None):
+            if create is not None:
+                self._tracker.claim(create[2].strip('"'))
+            return True
+        self._recorder.record_events(self._connection, [self._entry(STARTED, step, detail=text)])
+        # It holds up nobody while it waits, as long as an old transaction takes.
+        self._lock_timeout = str(self._connection.exec_driver_sql("SHOW lock_timeout").scalar_one())
+        self._connection.exec_driver_sql("SET lock_timeout = 0")
+        return False
+
+    def _after(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if self._lock_timeout and "CONCURRENTLY" in statement.upper():
+            value, self._lock_timeout = self._lock_timeout, ""
+            self._connection.execute(
+                sa.text("SELECT set_config('lock_timeout', :value, false)"), {"value": value}
+            )
+
+    def _is_valid(self, name: str) -> bool | None:
+        """Tell whether the index *name*, as it is written, is valid; None if there is none."""
+        found = self._connection.scalar(_VALID, {"name": name})
+        return None if found is None else bool(found)
+
+    def _began(self, step: Step) -> set[str]:
+        """Return the statements of *step* that runs began since it was last applied or reverted."""
+        began: set[str] = set()
+        for entry in self._recorder.events(self._connection):
+            if (entry.owner, entry.revision) == step.key:
+                if entry.event == STARTED:
+                    began.add(entry.detail)
+                elif entry.event in {"applied", "reverted"}:
+                    began.clear()
+        return began
+
+
+def _builds(name: str, statement: str) -> bool:
+    match = _CREATE.match(statement)
+    return match is not None and name in {match[2], f"{match[3]}.{match[2]}"}
