@@ -79,17 +79,25 @@ class ScriptTracker(ObjectTracker):
             rest = _without(_without(found[2:], "CONCURRENTLY"), "IF", "EXISTS")
             name = self._table(rest)[0].name
             for parts in self._parts.values():
-                parts.discard(("index", name))
+                self._drop_part(parts, name)
+        elif words(found, "ALTER", "INDEX"):
+            old, rest = self._table(_without(found[2:], "IF", "EXISTS"))
+            if words(rest, "RENAME", "TO"):
+                new = self._table(rest[2:])[0].name
+                for parts in self._parts.values():
+                    if ("index", old.name) in parts:
+                        parts.discard(("index", old.name))
+                        parts.add(("index", new))
         elif words(found, "CREATE") and (rest := _without(found[1:], "UNIQUE")):
             rest = _without(_without(rest[1:], "CONCURRENTLY"), "IF", "NOT", "EXISTS")
             if words(found[1:], "UNIQUE", "INDEX") or words(found[1:], "INDEX"):
-                self._index(rest)
+                self._index(rest, unique=found[1].word == "UNIQUE")
 
-    def _index(self, rest: Sequence[Token]) -> None:
+    def _index(self, rest: Sequence[Token], *, unique: bool) -> None:
         place = next((place for place, token in enumerate(rest) if token.word == "ON"), None)
         if place:  # PostgreSQL finds a name where there is none
             table, _ = self._table(_without(rest[place + 1 :], "ONLY"))
-            self._parts[table].add(("index", self._table(rest[:place])[0].name))
+            self._add_part(table, "index", self._table(rest[:place])[0].name, unique=unique)
 
     def _alter(self, table: TableName, part: Sequence[Token]) -> None:
         parts, verb, rest = self._parts[table], part[0].word, part[1:]
@@ -103,9 +111,9 @@ class ScriptTracker(ObjectTracker):
                 parts.add(("column", self._unquoted(rest[2].text)))
         elif verb == "ADD" and rest and rest[0].word in _NO_COLUMN:
             self._constrain(table, rest)
-        elif verb in ("ADD", "DROP") and rest and rest[0].word in ("CONSTRAINT", "FOREIGN"):
-            name = _without(_without(rest[1:], "KEY"), "IF", "EXISTS")
-            parts.discard(("constraint", self._unquoted(name[0].text)))
+        elif verb == "DROP" and rest and rest[0].word in _NO_COLUMN:
+            if named := _without(_without(rest[1:], "KEY"), "IF", "EXISTS"):
+                self._drop_part(parts, self._unquoted(named[0].text))
         elif verb in ("ADD", "DROP"):
             rest = _without(_without(rest, "COLUMN"), "IF", "EXISTS")
             column = self._unquoted(_without(rest, "IF", "NOT", "EXISTS")[0].text)
@@ -119,11 +127,32 @@ class ScriptTracker(ObjectTracker):
         name = self._unquoted(rest[1].text) if rest[0].word == "CONSTRAINT" else ""
         rest = rest[2:] if name else rest
         if rest and rest[0].word in ("UNIQUE", "FOREIGN", "CHECK"):
-            if not name:
-                columns = [t.text for t in rest if t.depth == rest[0].depth + 1 and t.is_name]
-                named = map(self._unquoted, columns)
-                name = unnamed("uq" if rest[0].word == "UNIQUE" else "fk", named)
-            self._parts[table].add(("constraint", name))
+            name = name or self._unnamed(table, rest)
+            self._add_part(table, "constraint", name, unique=rest[0].word == "UNIQUE")
+
+    def _unnamed(self, table: TableName, rest: Sequence[Token]) -> str:
+        """Return what a constraint without a name is called by the database, or recorded as."""
+        end = next(place for place, token in enumerate(rest) if token.text == ")")
+        columns = [
+            self._unquoted(token.text)
+            for token in rest[:end]
+            if token.depth > rest[0].depth and token.is_name
+        ]
+        is_unique = rest[0].word == "UNIQUE"
+        if self._connection.dialect.name == "postgresql":
+            return "_".join([table.name, *columns, "key" if is_unique else "fkey"])
+        return unnamed("uq" if is_unique else "fk", columns)
+
+    @staticmethod
+    def _drop_part(parts: set[tuple[Kind, str]], name: str) -> None:
+        parts.discard(("index", name))
+        parts.discard(("constraint", name))
+
+    def _add_part(self, table: TableName, kind: Kind, name: str, *, unique: bool) -> None:
+        self._parts[table].add((kind, name))
+        if unique and self._connection.dialect.name in ("mysql", "mariadb"):
+            # There a unique index and a unique constraint are one, and reflected as both.
+            self._parts[table] |= {("index", name), ("constraint", name)}
 
     def _table(self, found: Sequence[Token]) -> tuple[TableName, Sequence[Token]]:
         """Read the name of a table, and return what follows it."""

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from anabranch.errors import RefusedError, UsageError
 from support.databases import Database
+from support.mariadb import Server as MariaServer
 from support.postgres import Server
 from support.store import Store, table
 from support.trees import revision_file
@@ -36,7 +37,8 @@ CORE = (
         "c2",
         down="c1",
         message="Rename; it's 'quoted' -- and\nmore",
-        upgrade='op.alter_column("item", "old", new_column_name="label")\n'
+        upgrade='op.alter_column("item", "old", new_column_name="label",'
+        " existing_type=sa.String(80))\n"
         'op.rename_table("item", "product")',
     ),
     revision_file(
@@ -117,6 +119,10 @@ def apply(script: str, database: Database, folder: Path, code: int = 0) -> None:
         if (client := shutil.which("sqlite3")) is None:
             pytest.skip("the client sqlite3 is not installed")
         command = [client, "-bail", str(database.path)]
+    elif database.backend == "mariadb":
+        url = sa.make_url(database.url)
+        socket = f"--socket={url.query['unix_socket']}"
+        command = ["mariadb", "--no-defaults", socket, f"--user={url.username}", str(url.database)]
     else:
         url = sa.make_url(database.url).set(drivername="postgresql")
         dsn = url.render_as_string(hide_password=False)
@@ -176,6 +182,23 @@ def test_script_leaves_what_init_db_leaves(
     assert events[-1].at.startswith("20")
     assert len(events[-1].at) == len("2026-01-01T00:00:00.000Z")
     assert store.init_db().expect().out.splitlines()[-1].startswith("Nothing is pending")
+
+
+def test_script_leaves_what_init_db_leaves_on_mariadb(
+    tmp_path: Path, mariadb_server: MariaServer
+) -> None:
+    by_script, by_run = mariadb_server.create(), mariadb_server.create()
+    store = Store(tmp_path, by_script)
+    install(store)
+    apply(write(store), by_script, tmp_path)
+    assert store.plan() == []
+    store.configure(url=by_run.url)
+    store.upgrade()
+    try:
+        assert state(by_script) == state(by_run)
+    finally:
+        mariadb_server.drop(by_script)
+        mariadb_server.drop(by_run)
 
 
 def test_script_from_nothing_needs_no_database(store: Store, fresh: Fresh, tmp_path: Path) -> None:
