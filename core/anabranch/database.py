@@ -300,9 +300,11 @@ class Database:
         cause = self.scrub(" ".join(str(error.orig).split()))
         if self.file is not None and self.file.is_dir():
             cause = "it is a directory."
+        remedy = "Check that it runs, and the database URL in config.toml or the environment."
+        if self.dialect == "sqlite":
+            remedy = "Check the file, the right to write it and its directory, and the room left."
         return UnreachableError(
-            f"The database {self.title} cannot be opened: {cause}",
-            remedy="Check that it runs, and the database URL in config.toml or the environment.",
+            f"The database {self.title} cannot be opened: {cause}", remedy=remedy
         )
 
 

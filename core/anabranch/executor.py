@@ -373,6 +373,7 @@ class Executor:
         if plan.direction == "downgrade":
             detail += " downwards"
         self._ledger.note(Event("run", now(), self.run_id, actor=self._actor, detail=detail))
+        self._ledger.write()
         self._notify(plan, "anabranch_before_run", revisions=[str(key) for key in plan.keys])
 
     def _finish(self, plan: Plan) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
+from sqlalchemy import event, exc
 
 from anabranch.database import begin_without_foreign_keys
 from anabranch.graph import Graph
@@ -69,6 +69,8 @@ class Ledger:
         self._before_commit = 0
         self._judge: Callable[[], None] = _nothing
         self._mark: tuple[int, int, int] | None = None
+        self._notes: list[Event] = []
+        self._line = 0
 
     @contextmanager
     def recording(self) -> Generator[None, None, None]:
@@ -116,6 +118,9 @@ class Ledger:
         recorder.record_applied(connection, waiting.applied, projected=shift.shown)
         recorder.forget(connection, waiting.reverted)
         recorder.record_events(connection, waiting.events)
+        self._notes += [entry for entry in waiting.events if not entry.revision]
+        if waiting.events and connection.dialect.name == "sqlite":
+            self._line = recorder.last_event(connection)
         for changes in waiting.changes:
             recorder.record_objects(connection, changes)
         if shift:
@@ -131,6 +136,7 @@ class Ledger:
     def discard(self) -> None:
         """Forget what is not committed: the transaction it was done in is gone."""
         self._waiting = _Waiting()
+        self._notes = []
         self._written = []
         self._lost = []
         self._projection.reset(self._applied_before.symmetric_difference(self.committed))
@@ -142,10 +148,11 @@ class Ledger:
         self._projection.undo_commit()
 
     def reopen(self) -> None:
-        """Begin again where a script ended the transaction in a way SQLAlchemy does not see.
+        """Begin again where the transaction was ended in a way SQLAlchemy does not see.
 
-        By a text, or through the driver, whose ``executescript()`` commits first. Only SQLite
-        needs that: PostgreSQL's driver begins by itself.
+        By a text; through the driver, whose ``executescript()`` commits first; or by SQLite, which
+        rolls back by itself where the disk is full. Only SQLite needs that: PostgreSQL's driver
+        begins by itself.
         """
         connection = self._connection
         if connection.dialect.name != "sqlite" or not connection.in_transaction():
@@ -156,7 +163,9 @@ class Ledger:
             return
         begin_without_foreign_keys(raw)
         raw.execute("BEGIN IMMEDIATE")
-        if not self._rolled_back:
+        if not self._rolled_back and self._is_undone():
+            self._note_rollback(connection)
+        elif not self._rolled_back:
             self.write()
             self._count_commit()
             raw.execute("COMMIT")
@@ -207,6 +216,13 @@ class Ledger:
         elif not failed:
             self._note_rollback(self._connection)
 
+    def _is_undone(self) -> bool:
+        """Tell whether what was written into the transaction that ended is gone."""
+        try:
+            return self._recorder.last_event(self._connection) < self._line
+        except exc.DBAPIError:  # the journal itself is gone
+            return self._line > 0
+
     def check_rollback(self) -> None:
         """Let a run go on after a script rolled back by itself.
 
@@ -230,14 +246,17 @@ class Ledger:
 
     def _note_begin(self, _connection: sa.Connection) -> None:
         self.committing = self._rolled_back = False
+        self._line = 0
 
     def _note_rollback(self, _connection: sa.Connection) -> None:
         self.rollbacks += 1
+        self._line = 0
+        self._waiting.events[:0], self._notes = self._notes, []
         waiting = self._waiting
         lost = [*self._written, *(row.key for row in waiting.applied), *waiting.reverted]
         if lost:
             self._lost = lost
-            self._waiting = _Waiting()
+            self._waiting = _Waiting(events=[e for e in waiting.events if not e.revision])
             self._written = []
             self._projection.reset(self._applied_before.symmetric_difference(self.committed))
 
@@ -253,6 +272,8 @@ class Ledger:
         self.commits += 1
         self.committed += self._written
         self._written = []
+        self._notes = []
+        self._line = 0
         self.committing = True
 
 

@@ -242,6 +242,10 @@ class Recorder:
             rows = [{name: getattr(event, name) for name in Event.__slots__} for event in events]
             connection.execute(self._insert_events, rows)
 
+    def last_event(self, connection: sa.Connection) -> int:
+        """Return the number of the journal's last line, 0 for an empty one."""
+        return connection.scalar(sa.select(sa.func.max(self._journal.c.seq))) or 0
+
     def events(
         self,
         connection: sa.Connection,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,3 +161,45 @@ def test_several_damaged_scripts_are_all_named(store: Store) -> None:
     failed = store.init_db().expect(4)
     assert all(str(path) in failed.err for path in paths)
     assert store.database.schema() == {}
+
+
+SWALLOWED = """
+try:
+    op.execute("INSERT OR ROLLBACK INTO customer (id) VALUES (1), (1)")
+except sa.exc.IntegrityError:
+    pass
+op.execute("CREATE TABLE late (id INTEGER)")
+"""
+
+
+@pytest.mark.parametrize(
+    "script", ["op.execute('INSERT OR ROLLBACK INTO customer (id) VALUES (1), (1)')", SWALLOWED]
+)
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_transaction_that_sqlite_rolls_back_by_itself_is_not_taken_for_a_commit(
+    tmp_path: Path, sqlite_database: Database, script: str, alone: bool
+) -> None:
+    """As it does when the disk is full, whether the script goes on after that or not."""
+    store = Store(tmp_path, sqlite_database)
+    store.core(revision_file("c1", upgrade=table("customer")))
+    if alone:
+        store.upgrade()
+    before = store.database.dump()
+    store.core(
+        revision_file("c1", upgrade=table("customer")),
+        revision_file("c2", down="c1", upgrade=table("product")),
+        revision_file("c3", down="c2", upgrade=script),
+    )
+    failed = store.init_db().expect(5)
+    assert re.search("^State: Rolled back.* Nothing else was changed.$", failed.err, re.M)
+    after = [line for line in store.database.dump().splitlines() if "'failed'" not in line]
+    assert after == (before or "BEGIN TRANSACTION;\nCOMMIT;").splitlines()
+    store.core(
+        revision_file("c1", upgrade=table("customer")),
+        revision_file("c2", down="c1", upgrade=table("product")),
+        revision_file("c3", down="c2"),
+    )
+    assert store.upgrade() == (
+        ["core@c2", "core@c3"] if alone else ["core@c1", "core@c2", "core@c3"]
+    )
+    assert store.journal.count("run") == (2 if alone else 1)
