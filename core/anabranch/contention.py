@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -14,7 +15,7 @@ PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 """Seconds before each further try of a unit; there are as many as numbers here."""
 
 _CONTENDED = {"55P03", "40P01"}  # lock_not_available, deadlock_detected
-_SAMPLE = 0.25  # seconds
+_SAMPLE, _ANNOUNCEMENTS = 0.25, 10.0  # seconds
 _BLOCKERS = sa.text(
     "SELECT a.pid, a.usename, a.application_name, coalesce(a.state, 'state not shown'), "
     "extract(epoch FROM clock_timestamp() - coalesce(a.query_start, a.backend_start))::int "
@@ -38,10 +39,12 @@ class Blockers:
     """Sees who keeps a session waiting, from a connection of its own that looks now and then.
 
     :param connect: opens that connection, once the session has been at work for a moment.
+    :param tell: told whom the session waits for, every 10 s that it does, from another thread.
     """
 
-    def __init__(self, connect: Callable[[], sa.Connection]) -> None:
+    def __init__(self, connect: Callable[[], sa.Connection], tell: Callable[[str], None]) -> None:
         self._connect = connect
+        self._tell = tell
         self._stop = threading.Event()
         self._seen = ""
 
@@ -71,10 +74,17 @@ class Blockers:
             return
         # No connection to spare, or a lost one: then nobody is named, and the run goes on.
         with suppress(Exception), self._connect() as other:
+            told = time.monotonic()
             while not self._stop.wait(_SAMPLE):
-                if rows := other.execute(_BLOCKERS, {"pid": pid}).all():
-                    self._seen = " and ".join(_in_words(*row) for row in rows)
+                rows = other.execute(_BLOCKERS, {"pid": pid}).all()
                 other.rollback()
+                if not rows:
+                    told = time.monotonic()
+                    continue
+                self._seen = " and ".join(_in_words(*row) for row in rows)
+                if time.monotonic() - told >= _ANNOUNCEMENTS:
+                    told = time.monotonic()
+                    self._tell(self._seen)
 
 
 def _in_words(pid: int, user: str, application: str, state: str, seconds: int) -> str:

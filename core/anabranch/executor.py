@@ -138,7 +138,8 @@ class Executor:
         self._guards = tuple(guards)
         self._closing = closing
         self._rehearsing = False
-        self._blockers = Blockers(database.second)
+        self._started: Progress | None = None
+        self._blockers = Blockers(database.second, self._tell_of_blockers)
         self._actor = f"{user_name()}@{socket.gethostname()}"
 
     def run(self, plan: Plan, mode: Mode = "auto") -> tuple[RevisionKey, ...]:
@@ -205,6 +206,11 @@ class Executor:
             keys = ", ".join(str(step.key) for step in alone)
             note = f"This run has {len(units)} transactions, not one: {keys} cannot share one."
             self._tell(Progress("noted", alone[0], run.total, note=note))
+
+    def _tell_of_blockers(self, blockers: str) -> None:
+        if self._started is not None:
+            note = f"{self._started.step.key} waits for {blockers}."
+            self._tell(replace(self._started, event="noted", note=note))
 
     def _run_unit(self, unit: Unit, run: _Run) -> int:
         """Run *unit* and return how many of its steps that were.
@@ -297,7 +303,8 @@ class Executor:
     def _run_step(self, step: Step, run: _Run, rollbacks: int) -> Progress:
         """Run one revision, with all that is asked and noted before and after it."""
         ledger, plan = self._ledger, run.plan
-        self._tell(Progress("started", step, run.total))
+        self._started = Progress("started", step, run.total)
+        self._tell(self._started)
         started = time.monotonic()
         use_metadata(run.context, run.metadata[step.key.owner])
         self._notify(plan, "anabranch_before_revision", revision=str(step.key))

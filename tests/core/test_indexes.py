@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
 import pytest
 
 from anabranch import RevisionError
+from anabranch.executor import Progress
 from support.databases import Database
 from support.store import Store, table
 from support.trees import revision_file
@@ -167,20 +169,23 @@ def test_an_index_of_a_plugin_that_was_interrupted_is_recorded_as_the_plugins(
     assert "index customer.ix_name billing@b1" in store.objects
 
 
-def test_an_index_waits_for_old_transactions_as_long_as_it_takes(store: Store) -> None:
-    """The limit for locks is for what holds up others; this holds up nobody."""
+def test_an_index_waits_for_old_transactions_as_long_as_it_takes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit for locks is for what holds up others; this holds up nobody, and is told of."""
+    monkeypatch.setattr("anabranch.contention._ANNOUNCEMENTS", 0.3)
     store.configure("[migrations]\nstatement_lock_timeout = 0.1\n")
     customers(store, f"{block(unique())}\nop.execute('SELECT pg_sleep(0)')")
     store.database.execute("DELETE FROM customer WHERE id = 2")
     with store.database.engine() as engine, engine.connect() as old:
         old.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT * FROM customer")
-        process = store.site.start("init-db", store.deployment)
-        while not store.database.execute(
-            "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'CREATE UNIQUE INDEX%' "
-            "AND wait_event_type = 'Lock' AND clock_timestamp() > query_start + interval '0.5 s'"
-        ):
-            assert process.poll() is None, process.communicate()
-        old.rollback()
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+        told: list[Progress] = []
+
+        def report(progress: Progress) -> None:
+            told.append(progress)
+            if progress.event == "noted":
+                old.rollback()
+
+        assert store.upgrade(report=report) == ["core@c2"]
+    assert re.match(r"core@c2 waits for server process \d+ \(user postgres", told[1].note)
     assert uniques(store) == [("ix_name", True)]
