@@ -15,7 +15,7 @@ from anabranch.cache import HeaderCache
 from anabranch.database import Database
 from anabranch.deployment import DEFAULT_LOCK_TIMEOUT, Deployment
 from anabranch.discovery import Discovery
-from anabranch.errors import HookError, PluginError
+from anabranch.errors import HookError, PluginError, UnreachableError
 from anabranch.locking import Lock, lock_holder, run_lock
 from anabranch.reading import Installation, Reading, read_database, read_installation
 from anabranch.recorder import Event, Recorder
@@ -173,6 +173,12 @@ class Access:
                 yield
         except exc.DBAPIError as error:
             raise self.database.unreachable(error) from error
+        except exc.ResourceClosedError as error:
+            raise UnreachableError(
+                "The connection was closed by a plugin or a script.",
+                remedy="Hooks and scripts must leave the connection that they are given open.",
+                state="What was not committed is gone; run the same command again.",
+            ) from error
 
 
 def _nobody(_owner: str) -> bool:

@@ -81,6 +81,11 @@ def parse_url(text: str, directory: Path, origin: str = "") -> sa.URL:
             f"{where} names an asynchronous driver, {url.drivername}.",
             remedy=f"Migrations run synchronously: write {name}:// for them.",
         )
+    if dialect.name == "sqlite" and (url.host or url.username or url.password):
+        raise ConfigurationError(
+            f"{where} names a server or a user, which SQLite does not have.",
+            remedy="Write sqlite:///./file.sqlite for a file in the deployment.",
+        )
     if dialect.name == "sqlite" and _is_file(url):
         url = url.set(database=os.path.normpath(directory / (url.database or "")))
     return url
@@ -319,6 +324,11 @@ def _create_private(file: Path) -> None:
         ) from error
 
 
+def is_usable(connection: sa.Connection) -> bool:
+    """Tell whether *connection* can still be asked: it was not lost, nor closed by a script."""
+    return not (connection.invalidated or connection.closed)
+
+
 def _is_file(url: sa.URL) -> bool:
     database = url.database or ""
     return database not in ("", ":memory:") and not database.startswith("file:")
@@ -345,7 +355,7 @@ def _transactions(connection: sa.Connection) -> Generator[None, None, None]:
     try:
         yield
     finally:
-        if not connection.invalidated:
+        if is_usable(connection):
             connection.rollback()
             connection.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -404,7 +414,7 @@ def _sqlite_settings(connection: sa.Connection) -> Generator[None, None, None]:
         yield
     finally:
         event.remove(connection, "begin", _begin_immediate)
-        if not connection.invalidated:
+        if is_usable(connection):
             connection.rollback()
             raw.rollback()
             raw.set_progress_handler(None, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import shlex
@@ -101,13 +102,13 @@ def create_deployment(
     :raises ConfigurationError: if the directory cannot be made one.
     """
     default = _default_url(application)
-    new = Deployment(directory.resolve(), _database_url(application) or default)
     config = directory / CONFIG_FILE
     elsewhere = _config_file(application, directory) != config
     text = _TEMPLATE.format(
         application=application, prefix=environment_prefix(application), url=default
     )
     try:
+        new = Deployment(directory.resolve(), _database_url(application) or default)
         if directory.is_dir():
             if elsewhere or _database_url(application):
                 return ()
@@ -135,9 +136,10 @@ def create_deployment(
         raise ConfigurationError(
             f"{directory} is not a directory.", remedy="Name the deployment's directory."
         ) from None
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # Python 3.12 and older: links in a circle
+        reason = error.strerror if isinstance(error, OSError) else "its links form a circle"
         raise ConfigurationError(
-            f"{directory} cannot be made a deployment: {error.strerror}.",
+            f"{directory} cannot be made a deployment: {reason}.",
             remedy="Choose a directory that can be written, or create it beforehand.",
         ) from error
     return (config,)
@@ -197,14 +199,14 @@ def read_deployment(application: str, directory: Path) -> Deployment:
         origin = f"in {config}"
         url = reader.value(sqlalchemy, "sqlalchemy.database_url", str)
     enabled = reader.names(plugins, "plugins.enabled")
-    lock_timeout = reader.value(migrations, "migrations.lock_timeout", (int, float))
+    lock_timeout = reader.seconds(migrations, "migrations.lock_timeout")
     return Deployment(
         directory=directory.resolve(),
         database_url=url or _default_url(application),
         enabled=enabled,
         disabled=reader.names(plugins, "plugins.disabled") or frozenset(),
         statement_lock_timeout=reader.seconds(migrations, "migrations.statement_lock_timeout"),
-        lock_timeout=DEFAULT_LOCK_TIMEOUT if lock_timeout is None else float(lock_timeout),
+        lock_timeout=DEFAULT_LOCK_TIMEOUT if lock_timeout is None else lock_timeout,
         backup=reader.switch(migrations, "migrations.backup", default=True),
         backups_kept=reader.count(migrations, "migrations.backups_kept", DEFAULT_BACKUPS_KEPT),
         backup_command=reader.words(migrations, "migrations.backup_command"),
@@ -270,7 +272,7 @@ class _Reader:
 
     def seconds(self, section: Mapping[str, Any], name: str) -> float | None:
         value = self.value(section, name, (int, float))
-        if value is not None and value < 0:
+        if value is not None and not 0 <= value < math.inf:
             raise ConfigurationError(
                 f"{self.config}: '{name}' must be 0 or more, not {value}.",
                 remedy="Correct that line.",

@@ -15,11 +15,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from anabranch.names import is_owner_name, normalise
 from anabranch.problems import Problem
 from anabranch.revision import CORE
 from anabranch_plugins_api import MigrationSource
+
+
+class _EntryPoints(Protocol):
+    """What Python 3.10 and later versions have in common."""
+
+    def select(self, *, group: str) -> Iterable[importlib.metadata.EntryPoint]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ def discover(
     }
     problems: list[Problem] = []
     found: dict[str, dict[str, importlib.metadata.EntryPoint]] = {}
-    entry_points = importlib.metadata.entry_points()
+    entry_points = _entry_points(application, problems)
     for group, kind in groups.items():
         for entry_point in sorted(entry_points.select(group=group), key=_sort_key):
             name = normalise(entry_point.name)
@@ -100,6 +107,29 @@ def discover(
         if owner.migrations and owner.location is None:
             problems.append(_location_problem(application, owner))
     return Discovery(tuple(owners), tuple(problems))
+
+
+def _entry_points(application: str, problems: list[Problem]) -> _EntryPoints:
+    try:
+        return importlib.metadata.entry_points()
+    except (ValueError, TypeError, AttributeError):
+        pass  # one file that is damaged; the others are as good as ever
+    found: dict[str, tuple[importlib.metadata.EntryPoint, ...]] = {}
+    for distribution in importlib.metadata.distributions():
+        name = distribution.name
+        try:
+            found.setdefault(name, tuple(distribution.entry_points))
+        except (ValueError, TypeError, AttributeError):
+            if f"[{application}" in (distribution.read_text("entry_points.txt") or ""):
+                problems.append(
+                    Problem(
+                        code="AB112",
+                        owner=normalise(name),
+                        text=f"The entry points of {name} {distribution.version} cannot be read.",
+                        remedy="Reinstall it.",
+                    )
+                )
+    return importlib.metadata.EntryPoints(item for items in found.values() for item in items)
 
 
 def find_module(module: str) -> Path | None:

@@ -16,7 +16,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import exc
 
 from anabranch.contention import PAUSES, Blockers, is_contended
-from anabranch.database import Database
+from anabranch.database import Database, is_usable
 from anabranch.discovery import Discovery
 from anabranch.environment import script_environment, use_metadata
 from anabranch.errors import (
@@ -269,7 +269,7 @@ class Executor:
                     # What is deferred until the commit would fail there.
                     self._connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
                     self._connection.rollback()
-        except (Exception, SystemExit, KeyboardInterrupt) as error:
+        except BaseException as error:
             if isinstance(error, GuardError):
                 step = error.step
             if ledger.committing and is_failed_commit(error):
@@ -360,12 +360,12 @@ class Executor:
                 try:
                     yield
                 except BaseException:
-                    if not connection.invalidated:
+                    if is_usable(connection):
                         with suppress(Exception):  # a lost server, whose transaction is gone
                             self._ledger.settle(failed=True)
                     raise
         except BaseException:
-            if not connection.invalidated:
+            if is_usable(connection):
                 connection.rollback()
                 # Where an error came up in a commit, SQLAlchemy takes the transaction for ended and
                 # sends nothing; the next commit would then keep what must go.
@@ -483,7 +483,7 @@ class Executor:
         entry = self._entry(name, step, detail=detail)
         try:
             with ExitStack() as stack:
-                if connection.invalidated:
+                if not is_usable(connection):
                     if name != "interrupted":
                         return ""  # the server is gone
                     # A signal in the midst of a statement costs the connection.

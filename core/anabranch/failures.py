@@ -19,7 +19,7 @@ from anabranch.guards import GuardError
 from anabranch.ledger import LostWorkError, is_commit
 from anabranch.planning import Direction, Step
 from anabranch.revision import CORE, RevisionKey
-from anabranch.wording import counted
+from anabranch.wording import counted, text_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ def blocked_error(step: Step, blockers: str, outcome: Outcome) -> BlockedError:
 def cause_of(error: BaseException, database: Database) -> str:
     """Return *error* in one line, with its statement and without a secret."""
     cause = error.orig if isinstance(error, exc.DBAPIError) and error.orig else error
-    text = database.scrub(" ".join(str(cause).split()))
+    text = database.scrub(text_of(cause))
     if isinstance(error, AnabranchError | GuardError | LostWorkError):
         return text
     statement = getattr(error, "statement", None)

@@ -14,6 +14,7 @@ from anabranch.discovery import Owner
 from anabranch.errors import AnabranchError, HookError, PluginError
 from anabranch.problems import Problem
 from anabranch.revision import CORE
+from anabranch.wording import text_of
 from anabranch_plugins_api import MigrationSource, Seed, hookspecs
 
 _Item = TypeVar("_Item")
@@ -117,12 +118,14 @@ class Hooks:
             chosen = {argument: arguments[argument] for argument in implementation.argnames}
             try:
                 result = implementation.function(**chosen)
+                if (connection := arguments.get("connection")) is not None and connection.closed:
+                    raise RuntimeError("it closed the connection")
             except AnabranchError:
                 raise
             except (Exception, SystemExit) as error:
                 raise HookError(
                     f"The hook {name} of {implementation.plugin_name} failed: "
-                    f"{type(error).__name__}: {error}",
+                    f"{type(error).__name__}: {text_of(error)}",
                     owner=implementation.plugin_name,
                     remedy=f"Mend or disable the plugin {implementation.plugin_name}.",
                 ) from error
@@ -143,7 +146,8 @@ def import_for(owner: Owner, value: str) -> Any:
         if owner.name == CORE:
             remedy = "Correct what MigrationManager was given as metadata= and models=."
         raise PluginError(
-            f"{value!r} of {owner.title} cannot be imported: {type(error).__name__}: {error}",
+            f"{value!r} of {owner.title} cannot be imported: "
+            f"{type(error).__name__}: {text_of(error)}",
             owner=owner.name,
             remedy=remedy,
         ) from error

@@ -125,7 +125,7 @@ def revisions_named(graph: Graph, name: str) -> tuple[RevisionKey, ...]:
     owner, _, id_ = name.partition("@")
     owner = normalise(owner)
     own = graph.of(owner)
-    if own and id_ in ("", "head", "heads"):
+    if own and (id_ in ("head", "heads") or "@" not in name):
         return graph.heads(owner)
     if (key := RevisionKey(owner, id_)) in graph.installed:
         return (key,)

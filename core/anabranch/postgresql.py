@@ -58,7 +58,7 @@ def session_settings(
     try:
         yield
     finally:
-        if not connection.invalidated:
+        if not (connection.invalidated or connection.closed):
             with suppress(exc.DBAPIError):  # a session that was lost has no settings
                 connection.rollback()
                 for name, value in before.items():
@@ -145,7 +145,7 @@ class AdvisoryLock:
     def release(self) -> None:
         """Let go of the lock."""
         connection = self._connection
-        if not connection.invalidated:
+        if not (connection.invalidated or connection.closed):
             with suppress(exc.DBAPIError):  # a session that was lost has let go of its lock
                 connection.rollback()
                 if self.is_owned():

@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from anabranch.catalogue import Catalogue
+from anabranch.database import is_usable
 from anabranch.definitions import Definition, completed, losses
 from anabranch.guards import Guard, GuardError
 from anabranch.inventory import Inventory, Restorer, led_astray
@@ -111,7 +112,7 @@ class RebuildGuard(Guard):
         finally:
             event.remove(connection, "before_cursor_execute", self._before)
             event.remove(connection, "after_cursor_execute", self._after)
-            if not connection.invalidated:
+            if is_usable(connection):
                 self._check_renames()
 
     def check(self, step: Step, touched: frozenset[TableName]) -> None:  # noqa: ARG002

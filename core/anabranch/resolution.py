@@ -17,6 +17,7 @@ from anabranch.wording import did_you_mean
 
 # Alembic keeps an id in VARCHAR(32) and reads @, +, - and : in it as operators.
 FITTING_ID = re.compile(r"[A-Za-z0-9_.]{1,32}")
+_RESERVED = ("head", "heads", "base")
 _FITTING_LABEL = re.compile(r"[^\s@]{1,100}")
 
 _Adjacency = dict[RevisionKey, tuple[RevisionKey, ...]]
@@ -78,12 +79,13 @@ class _Resolver:
 
     def _add(self, revision: Revision) -> None:
         key = revision.key
-        if not FITTING_ID.fullmatch(key.id):
+        if not FITTING_ID.fullmatch(key.id) or key.id in _RESERVED:
             self._fault(
                 "AB111",
                 revision,
                 f"has the id {key.id!r}, which does not fit.",
-                "An id has 1 to 32 letters, digits, underscores or dots.",
+                "An id has 1 to 32 letters, digits, underscores or dots; head, heads and base mean "
+                "other things.",
             )
         elif key in self.known:
             self._fault(

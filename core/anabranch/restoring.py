@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,9 +52,10 @@ def find_backup(access: Access, name: str) -> Path:
     :raises UsageError: if there is none.
     """
     folder = _folder(access)
-    for path in (folder.path / name, Path(name)):
-        if path.is_file() and path.resolve() != _file(access):
-            return path.resolve()
+    with suppress(OSError):  # a name that is too long for one
+        for path in (folder.path / name, Path(name)):
+            if path.is_file() and path.resolve() != _file(access):
+                return path.resolve()
     raise UsageError(
         f"There is no backup {name}.",
         remedy=f"Name a file in {folder.path}, or the path of another one.",

@@ -19,6 +19,7 @@ from typing import Any
 from anabranch.cache import Entries, HeaderCache, Stamp, stamp_of
 from anabranch.problems import Problem
 from anabranch.revision import Revision, RevisionKey
+from anabranch.wording import text_of
 
 _NAMES = ("revision", "down_revision", "branch_labels", "depends_on")
 _DOCSTRING = re.compile(r'\s*(?:#[^\n]*\n\s*)*[rRuU]?("""|\'\'\')(.*?)\1', re.DOTALL)
@@ -38,6 +39,7 @@ _CREATED = re.compile(
 _REVISION = re.compile(
     r"^[ \t(]*(?:from\b.*\bimport\b.*|[^#\n]*[;,][ \t]*)?\brevision\b", re.MULTILINE
 )
+_DOWN_REVISION = re.compile(r"^down_revision\b", re.MULTILINE)
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _AUTOCOMMIT = re.compile(
     r"\bautocommit_block\b|^transactional\b[^=\n]*=[ \t]*False\b", re.MULTILINE
@@ -199,6 +201,8 @@ def _decode(raw: bytes) -> str:
 def _header(text: str, path: Path) -> tuple[dict[str, Any] | None, str, bool]:
     """Read the header by the cheapest way that is certain: literally, by ``ast``, by import."""
     if not _REVISION.search(text):
+        if _DOWN_REVISION.search(text):
+            raise _UnreadableError("it assigns down_revision and no revision.")
         return None, "", True
     match = _DOCSTRING.match(text)
     docstring, rest = (_unescaped(match[2]), text[match.end() :]) if match else ("", text)
@@ -328,5 +332,5 @@ def _created(docstring: str) -> datetime | None:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = text_of(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -44,6 +44,8 @@ def sow(
         try:
             with connection.begin():
                 seed.run(connection)
+                if connection.closed:
+                    raise RuntimeError("it closed the connection")
                 ledger.note(Event("seeded", now(), run, owner, actor=actor, detail=detail))
         except (Exception, SystemExit) as error:
             failure = failure or _failure(owner, seed, error, database)

@@ -10,6 +10,14 @@ def counted(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
+def text_of(error: BaseException) -> str:
+    """Return the text of *error* in one line, also where it fails to give it."""
+    try:
+        return " ".join(str(error).split())
+    except Exception:
+        return "it cannot say why"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a closing sentence that offers the known word closest to *word*, or nothing."""
     import difflib

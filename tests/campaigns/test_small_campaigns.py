@@ -75,3 +75,9 @@ def test_broken_files_and_full_disks_leave_a_database_that_the_next_run_finishes
     assert found, out
     assert int(found[1]) > int(found[2]) > 30
     assert ("left out" in out) == ("nothing is mounted" in out)
+
+
+def test_bad_input_gets_one_clear_message() -> None:
+    """A tenth of the cases, or so."""
+    out = campaign("inputs", "--seed", "7", "--most", "70")
+    assert re.search(r"anabranch: 70 cases, ended .*; 0 answered wrong", out), out
