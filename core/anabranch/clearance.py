@@ -21,6 +21,8 @@ def clear(connection: sa.Connection, estates: Iterable[Estate]) -> None:
     Rows and everything else of other owners stay. Commits nothing, and touches no bookkeeping.
     """
     estates = tuple(estates)
+    standing = [item for estate in estates for item in estate.standing]
+    _drop_views(connection, [item.table for item in standing if item.kind == "view"])
     tables = [table for estate in estates for table in estate.tables]
     parts: dict[TableName, list[OwnedObject]] = defaultdict(list)
     for estate in estates:
@@ -30,6 +32,40 @@ def clear(connection: sa.Connection, estates: Iterable[Estate]) -> None:
     for table in sorted(parts):
         _strip(connection, table, parts[table])
     _drop_tables(connection, tables)
+    for item in standing:
+        if item.kind == "type":
+            connection.exec_driver_sql(f"DROP TYPE IF EXISTS {_quoted(connection, item.table)}")
+
+
+def _drop_views(connection: sa.Connection, views: Sequence[TableName]) -> None:
+    """Drop *views*, those that others of them build on last."""
+    inspector = sa.inspect(connection)
+    stored = {
+        TableName(schema, name)
+        for schema in {view.schema for view in views}
+        if connection.dialect.name == "postgresql"
+        for name in inspector.get_materialized_view_names(schema or None)
+    }
+    left = list(views)
+    while left:
+        refused: list[TableName] = []
+        failure: exc.DBAPIError | None = None
+        for view in left:
+            kind = "MATERIALIZED VIEW" if view in stored else "VIEW"
+            try:
+                with connection.begin_nested():
+                    connection.exec_driver_sql(f"DROP {kind} IF EXISTS {_quoted(connection, view)}")
+            except exc.DBAPIError as error:
+                refused.append(view)
+                failure = error
+        if failure is not None and len(refused) == len(left):
+            raise failure
+        left = refused
+
+
+def _quoted(connection: sa.Connection, name: TableName) -> str:
+    quote = connection.dialect.identifier_preparer.quote
+    return ".".join(quote(part) for part in name if part)
 
 
 def _strip(connection: sa.Connection, table: TableName, parts: Sequence[OwnedObject]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
@@ -39,6 +39,7 @@ class Estate:
     :ivar guests: what others put on its tables.
     :ivar outgoing: foreign keys from its tables and columns to tables that are not its own.
     :ivar incoming: foreign keys from what is not its own to its tables.
+    :ivar standing: its views and types, as far as they are recorded.
     """
 
     owner: str
@@ -48,6 +49,7 @@ class Estate:
     guests: tuple[OwnedObject, ...]
     outgoing: tuple[ForeignKey, ...]
     incoming: tuple[ForeignKey, ...]
+    standing: tuple[OwnedObject, ...] = ()
 
     @property
     def tables(self) -> tuple[TableName, ...]:
@@ -59,17 +61,26 @@ def read_estates(
     objects: Iterable[OwnedObject],
     owners: Collection[str],
     ignored: Collection[str],
+    standing: Iterable[OwnedObject] = (),
 ) -> tuple[Estate, ...]:
     """Look up what *owners* have, by the record of owned *objects*.
 
     :param ignored: the names of the bookkeeping tables.
+    :param standing: the record of views and types.
     """
+    standing = sorted(standing, key=lambda item: (item.kind, item.table))
     objects = sorted(objects, key=lambda item: (item.table, item.kind, item.name))
     there = all_tables(connection, {item.table.schema for item in objects}, ignored)
     keys = _foreign_keys(connection, there)
     shared = {item.table for item in objects if item.kind != "table"}
     structures = read_structures(connection, shared & there)
-    return tuple(_estate(connection, owner, objects, there, keys, structures) for owner in owners)
+    return tuple(
+        replace(
+            _estate(connection, owner, objects, there, keys, structures),
+            standing=tuple(item for item in standing if item.owner == owner),
+        )
+        for owner in owners
+    )
 
 
 def is_there(item: OwnedObject, structures: Mapping[TableName, Structure]) -> bool:

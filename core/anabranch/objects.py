@@ -19,33 +19,35 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from anabranch.revision import RevisionKey
+from anabranch.standing import NAME, QUALIFIED, Place, StandingTracker
 
-Kind = Literal["table", "column", "index", "constraint"]
+Kind = Literal["table", "column", "index", "constraint", "view", "type"]
 Shape = Mapping[Kind, frozenset[str]]
 """The names of what a table has, by kind."""
 
-_NAME = r'(?:"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|[^\s"`\[\].,(;]+)'
-_TABLE = rf"((?:{_NAME}\s*\.\s*)?{_NAME})"
 _FLAGS = re.IGNORECASE | re.DOTALL
 _COMMENTS = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)+", _FLAGS)
 _CREATE = re.compile(
-    rf"CREATE\s+(?:UNLOGGED\s+|OR\s+REPLACE\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_TABLE}", _FLAGS
+    rf"CREATE\s+(?:UNLOGGED\s+|OR\s+REPLACE\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{QUALIFIED}",
+    _FLAGS,
 )
-_DROP = re.compile(rf"DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?({_TABLE}(?:\s*,\s*{_TABLE})*)", _FLAGS)
+_DROP = re.compile(
+    rf"DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?({QUALIFIED}(?:\s*,\s*{QUALIFIED})*)", _FLAGS
+)
 _ALTER = re.compile(
-    rf"ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?{_TABLE}\s+"
-    rf"(?:RENAME\s+TO\s+{_TABLE}|SET\s+SCHEMA\s+({_NAME}))?",
+    rf"ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?{QUALIFIED}\s+"
+    rf"(?:RENAME\s+TO\s+{QUALIFIED}|SET\s+SCHEMA\s+({NAME}))?",
     _FLAGS,
 )
 _INDEX = re.compile(
     r"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?"
-    rf"(?:{_TABLE}\s+)?ON\s+(?:ONLY\s+)?{_TABLE}",
+    rf"(?:{QUALIFIED}\s+)?ON\s+(?:ONLY\s+)?{QUALIFIED}",
     _FLAGS,
 )
 _OLD_INDEX = re.compile(
-    rf"(?:DROP|ALTER)\s+INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+EXISTS\s+)?{_TABLE}", _FLAGS
+    rf"(?:DROP|ALTER)\s+INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+EXISTS\s+)?{QUALIFIED}", _FLAGS
 )
-_PARTS = re.compile(_NAME)
+_PARTS = re.compile(NAME)
 _TEMPORARY = re.compile(r"CREATE\s+(?:(?:GLOBAL|LOCAL)\s+)?TEMP(?:ORARY)?\b", _FLAGS)
 # A rolled-back savepoint undoes what was seen; the others hide statements inside themselves.
 _OPAQUE = re.compile(
@@ -56,7 +58,7 @@ _OPAQUE = re.compile(
 _DDL = re.compile(r"(?:CREATE|DROP|ALTER)\b", _FLAGS)
 _WRITE = re.compile(
     r"(?:WITH\b.*?\b)?(?:INSERT\s+(?:OR\s+\w+\s+)?INTO|REPLACE\s+INTO|UPDATE(?:\s+OR\s+\w+)?"
-    rf"|DELETE\s+FROM)\s+{_TABLE}",
+    rf"|DELETE\s+FROM)\s+{QUALIFIED}",
     _FLAGS,
 )
 
@@ -70,7 +72,7 @@ class TableName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OwnedObject:
-    """A table, or a column, index or constraint that a later revision put on a table.
+    """A table, a view, a type, or what a later revision put on a table.
 
     What a table is created with is not listed: it came with the table. Indexes and constraints are
     listed only on tables of other owners.
@@ -162,6 +164,7 @@ class ObjectTracker:
             self._schemas.add(item.table.schema)
         self._tables = _Tables(self._look_up_tables())
         self._seen = _Seen()
+        self._standing = StandingTracker()
 
     @contextmanager
     def watching(self) -> Generator[None, None, None]:
@@ -216,7 +219,13 @@ class ObjectTracker:
                 lost, new = self._altered(names.get(was, was), seen.shapes[was], key)
                 removed += lost
                 added = [item for item in added if item not in lost] + new
-        return ObjectChanges(tuple(removed), tuple(added))
+        came, went = self._standing.finish()
+        standing = [
+            OwnedObject(each.kind, TableName(*each.name), each.name[1], key.owner, key.id)
+            for each in (*came, *went)
+        ]
+        # What another tool dropped unseen is recorded still: the new one takes its place.
+        return ObjectChanges((*removed, *standing), (*added, *standing[: len(came)]))
 
     @staticmethod
     def _moved(item: OwnedObject, table: TableName, key: RevisionKey) -> OwnedObject:
@@ -274,6 +283,8 @@ class ObjectTracker:
             for table, items in self._objects.items():
                 if index in items:
                     self._remember(table)
+        elif not _TEMPORARY.match(statement):
+            self._standing.note(statement, self._new_name, self._is_there)
 
     def _after(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         if self._is_looking:
@@ -296,6 +307,11 @@ class ObjectTracker:
                 self._rename(source, TableName(source.schema, self._new_name(match[2]).name))
             elif match[3]:
                 self._rename(source, TableName(self._schema(match[3]), source.name))
+
+    def _is_there(self, name: Place) -> bool:
+        """Tell whether there is a view, or a table, of that name."""
+        with self._looking():
+            return sa.inspect(self._connection).has_table(name[1], name[0] or None)
 
     def _undone(self, _connection: Any) -> None:
         self._seen.opaque = True
@@ -390,7 +406,7 @@ class ObjectTracker:
             }
 
     def _names(self, text: str) -> list[TableName]:
-        return [self._name(part) for part in re.findall(_TABLE, text)]
+        return [self._name(part) for part in re.findall(QUALIFIED, text)]
 
     def _name(self, text: str) -> TableName:
         """Read the name of a table that should be there, in the spelling it was created with."""

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from anabranch.objects import Kind, ObjectTracker, OwnedObject, Shape, TableName, unnamed
+from anabranch.standing import Place
 from anabranch.statements import Token, split, tokens, words
 
 _NO_COLUMN = {
@@ -56,6 +57,10 @@ class ScriptTracker(ObjectTracker):
 
     def _look_up_tables(self) -> set[TableName]:
         return {table for table in self._there if not self._is_ignored(table)}
+
+    def _is_there(self, name: Place) -> bool:
+        del name
+        return False
 
     def _shape(self, table: TableName) -> Shape:
         parts = self._parts[table]

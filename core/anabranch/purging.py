@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from anabranch.access import Access
 from anabranch.bookkeeping import actor, record_position
 from anabranch.bystanders import Bystanders
+from anabranch.catalogue import Catalogue
 from anabranch.clearance import clear
 from anabranch.downgrading import Host, executor_of, guard_of
 from anabranch.errors import AnabranchError, DependedOnError, RefusedError, UsageError
@@ -103,6 +105,8 @@ def run_purge(access: Access, host: Host, name: str, options: DepartureOptions) 
                 f"What {owner} has in this database changed while it was looked at.",
                 remedy="Run the same command again, and look again.",
             )
+        working = _Working(connection)
+        connection.rollback()
         if options.downgrades and departure.reverts:
             guard = guard_of(access, connection, host)
             executor = executor_of(
@@ -112,7 +116,7 @@ def run_purge(access: Access, host: Host, name: str, options: DepartureOptions) 
                 host,
                 options.report,
                 guard,
-                closing=lambda: _remove(access, connection, departure, guard.bystanders),
+                closing=lambda: _remove(access, connection, departure, guard.bystanders, working),
             )
             whole: Mode = "run" if connection.dialect.name in _TRANSACTIONAL else "auto"
             try:
@@ -124,7 +128,7 @@ def run_purge(access: Access, host: Host, name: str, options: DepartureOptions) 
             with connection.begin():
                 objects = access.recorder.objects(connection)
                 others = Bystanders(connection, objects, access.recorder.table_names)
-                _remove(access, connection, departure, others)
+                _remove(access, connection, departure, others, working)
     return departure
 
 
@@ -157,7 +161,9 @@ def _departure(
             "The core cannot be taken out of its own database.", remedy="Name a plugin."
         )
     objects = () if connection is None else access.recorder.objects(connection)
-    owners = {key.owner for key in reading.applied} | {item.owner for item in objects}
+    standing = () if connection is None else access.recorder.standing(connection)
+    owners = {key.owner for key in reading.applied}
+    owners |= {item.owner for item in (*objects, *standing)}
     if connection is None or owner not in owners:
         known = sorted(owners - {CORE})
         raise UsageError(
@@ -168,7 +174,7 @@ def _departure(
     reasons: dict[str, str] = {}
     while True:
         going = (owner, *reasons)
-        estates = read_estates(connection, objects, going, ignored)
+        estates = read_estates(connection, objects, going, ignored, standing)
         new = _dependants(reading, objects, estates)
         new = {name: reason for name, reason in new.items() if name not in going}
         if not new:
@@ -253,19 +259,66 @@ def _allow(departure: Departure, *, cascade: bool) -> None:
 
 
 def _remove(
-    access: Access, connection: sa.Connection, departure: Departure, others: Bystanders
+    access: Access,
+    connection: sa.Connection,
+    departure: Departure,
+    others: Bystanders,
+    working: _Working,
 ) -> None:
-    """Drop what is still there of *departure*, in the transaction that is open."""
+    """Drop what is still there of *departure*, in the transaction that is open.
+
+    :param others: everybody's tables as they were before.
+    :param working: the views and triggers that work.
+    """
     recorder = access.recorder
     objects = recorder.objects(connection)
-    clear(connection, read_estates(connection, objects, departure.names, recorder.table_names))
+    estates = read_estates(
+        connection, objects, departure.names, recorder.table_names, recorder.standing(connection)
+    )
+    try:
+        clear(connection, estates)
+    except exc.DBAPIError as error:
+        cause = access.database.scrub(" ".join(str(error.orig).split()))
+        raise RefusedError(
+            f"{departure.owner} cannot go: {cause}",
+            remedy="Drop what is in the way, then run the same command again.",
+            state="Rolled back. Nothing was changed.",
+        ) from error
+    if broken := working.broken():
+        raise RefusedError(
+            f"Without {departure.owner} something of others would not work: {'; '.join(broken)}.",
+            remedy="Drop it by hand, then run the same command again.",
+            state="Rolled back. Nothing was changed.",
+        )
     if harm := others.harm(departure.names):
         raise RefusedError(
             f"Without {departure.owner} something of others would change: {'; '.join(harm)}.",
             remedy="Take it off by hand, then run the same command again.",
+            state="Rolled back. Nothing was changed.",
         )
     reading = read_database(access.installation, recorder, connection)
     _record(access, connection, reading, departure, "purged")
+
+
+class _Working:
+    """SQLite's views and triggers as they are now; a server does not let them break."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        is_sqlite = connection.dialect.name == "sqlite"
+        self._catalogue = Catalogue(connection) if is_sqlite else None
+        self._before = {name for name, _ in self._faults()}
+
+    def broken(self) -> list[str]:
+        """Say which of them do not work any more, and why."""
+        return [f"{name}: {fault}" for name, fault in self._faults() if name not in self._before]
+
+    def _faults(self) -> list[tuple[str, str]]:
+        if (catalogue := self._catalogue) is None:
+            return []
+        found = [
+            (f"{item.kind} {item.name}", catalogue.fault(item)) for item in catalogue.items("")
+        ]
+        return [(name, fault) for name, fault in found if fault]
 
 
 def _record(
@@ -304,7 +357,7 @@ def _record(
         ObjectChanges(
             removed=tuple(
                 item
-                for item in recorder.objects(connection)
+                for item in (*recorder.objects(connection), *recorder.standing(connection))
                 if item.owner in names or (event == "purged" and item.table in gone)
             )
         ),
@@ -316,4 +369,5 @@ def described(estate: Estate) -> tuple[str, ...]:
     return (
         *(f"table {shown(table)} ({rows} rows)" for table, rows in estate.rows.items()),
         *(f"{part.kind} {shown(part.table)}.{part.name}" for part in estate.parts),
+        *(f"{item.kind} {shown(item.table)}" for item in estate.standing),
     )

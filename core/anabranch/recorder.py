@@ -21,6 +21,7 @@ AMBIGUOUS = "see: db status"
 ALEMBICS_TABLE = "alembic_version"
 
 _ID_LENGTH = 32
+_STANDING = ("view", "type")
 # Where TEXT holds 64 KiB only.
 _LONG = sa.Text().with_variant(sa.Text(2**24 - 1), "mysql", "mariadb")
 # Names differ if they differ in case, whatever the database's own collation says of that.
@@ -283,10 +284,19 @@ class Recorder:
         return None if last is None else last.detail if last.event == "finished" else ""
 
     def objects(self, connection: sa.Connection) -> tuple[OwnedObject, ...]:
-        """Read who owns which table, column and index."""
+        """Read who owns which table, and which column, index and constraint on it."""
+        return self._owned(connection, self._objects.c.kind.not_in(_STANDING))
+
+    def standing(self, connection: sa.Connection) -> tuple[OwnedObject, ...]:
+        """Read who owns which view and which type."""
+        return self._owned(connection, self._objects.c.kind.in_(_STANDING))
+
+    def _owned(
+        self, connection: sa.Connection, which: sa.ColumnElement[bool]
+    ) -> tuple[OwnedObject, ...]:
         if not sa.inspect(connection).has_table(self._objects.name, self.schema):
             return ()
-        rows = connection.execute(sa.select(self._objects))
+        rows = connection.execute(sa.select(self._objects).where(which))
         return tuple(
             OwnedObject(
                 row.kind,

@@ -23,7 +23,9 @@ def read_status(access: Access) -> Status:
             owners=owners,
             plan=plan,
             problems=reading.problems,
-            estates=read_estates(connection, objects, away, recorder.table_names)
+            estates=read_estates(
+                connection, objects, away, recorder.table_names, recorder.standing(connection)
+            )
             if objects
             else (),
             lock=access.lock_holder(connection),

@@ -389,9 +389,32 @@ def test_the_schema_of_temporary_tables_is_ignored(
     assert ran(store, body, table("one")) == {"table one core@c2"}
 
 
-def test_views_are_not_recorded(store: Store) -> None:
-    view = sql("CREATE VIEW v AS SELECT id FROM one")
-    assert ran(store, table("one"), view) == CREATED
+def test_a_view_is_recorded_until_it_is_dropped(store: Store) -> None:
+    """Who drops it and makes it again in one revision, as to alter a table, does not take it."""
+    view = "CREATE VIEW v AS SELECT id FROM one"
+    again = sql("DROP VIEW v", view)
+    assert ran(store, table("one"), sql(view), again, plugin=(again,)) == {
+        *CREATED,
+        "view v.v core@c2",
+    }
+    store.plugin("more", revision_file("m1", created="2024-09-01", upgrade=sql("DROP VIEW v")))
+    store.upgrade()
+    assert store.objects == CREATED
+
+
+def test_a_type_is_recorded(tmp_path: Path, postgresql_database: Database) -> None:
+    """As a column makes it, or a statement; a view that is replaced stays whose it was."""
+    store = Store(tmp_path, postgresql_database)
+    first = f"""{table("one")}
+op.execute("CREATE TYPE mood AS ENUM ('sad', 'ok')")
+op.execute("CREATE OR REPLACE VIEW v AS SELECT id FROM one")
+"""
+    replaced = sql("CREATE OR REPLACE VIEW v AS SELECT id, 1 AS x FROM one")
+    assert ran(store, first, plugin=(replaced,)) == {
+        *CREATED,
+        "type mood.mood core@c1",
+        "view v.v core@c1",
+    }
 
 
 def test_a_rolled_back_savepoint_is_not_recorded(store: Store) -> None:

@@ -275,6 +275,58 @@ def test_tables_that_refer_to_each_other_go_together(store: Store) -> None:
     assert store.schema == before
 
 
+def test_views_and_types_go_too(store: Store) -> None:
+    """A view on a view, and an enumerated type that a column of the core's table has."""
+    before = store.schema
+    enum = "sa.Enum('new', 'old', name='grade')"
+    store.plugin(
+        "loyalty",
+        revision_file(
+            "l1",
+            depends="c2",
+            created="2024-03-01",
+            upgrade=f"""
+            op.create_table('level', sa.Column('id', sa.Integer, primary_key=True),
+                            sa.Column('grade', {enum}))
+            op.execute("CREATE VIEW a_best AS SELECT id FROM level")
+            op.execute("CREATE VIEW z_best AS SELECT id FROM a_best")
+            op.execute("CREATE VIEW names AS SELECT name FROM customer")
+            """,
+        ),
+        revision_file(
+            "l2",
+            down="l1",
+            created="2024-03-02",
+            upgrade="op.execute('DROP VIEW names')\n"
+            "op.execute('CREATE VIEW names AS SELECT id, name FROM customer')",
+        ),
+    )
+    store.upgrade()
+    store.uninstall("loyalty")
+    done = store.db("purge", "loyalty", "--yes").expect(0)
+    assert "view a_best" in done.out
+    assert store.schema == before
+
+
+def test_somebodys_view_on_its_table_is_in_the_way(store: Store) -> None:
+    """It would break: nothing is changed, and it is named."""
+    store.plugin("loyalty", *LOYALTY)
+    store.upgrade()
+    store.database.execute("CREATE VIEW report AS SELECT id FROM level")
+    before = store.database.dump()
+    for options in ((), ("--no-downgrades",)):
+        refused = store.db("purge", "loyalty", "--yes", *options)
+        assert refused.code in (5, 8)
+        assert "report" in refused.err
+        assert "Traceback" not in refused.err
+    assert store.database.schema(ignore=["anabranch_journal"])
+    assert before.count("INSERT INTO level") == store.database.dump().count("INSERT INTO level")
+    assert store.applied >= {"loyalty@l1", "loyalty@l2"}
+    assert "points" in store.schema
+    store.database.execute("DROP VIEW report")
+    store.db("purge", "loyalty", "--yes").expect(0)
+
+
 def test_only_a_plugin_that_has_something_can_go(store: Store) -> None:
     with store.manager() as manager:
         with pytest.raises(UsageError, match="The core cannot be taken out"):

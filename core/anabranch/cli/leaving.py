@@ -187,6 +187,8 @@ def _show(departure: Departure) -> None:
             console.say(f"  table {shown(table)}: {_counted_rows(rows)}")
         for part in estate.parts:
             console.say(f"  {part.kind} {part.name} of {shown(part.table)}")
+        for item in estate.standing:
+            console.say(f"  {item.kind} {shown(item.table)}")
         for table in estate.missing:
             console.say(f"  table {shown(table)} is not there any more")
         for key in estate.outgoing:

@@ -51,6 +51,8 @@ def _say_estate(estate: Estate) -> None:
     say(f"{estate.owner} has here: {', '.join(tables) or 'no table'}")
     for part in estate.parts:
         say(f"  {part.kind} {part.name} on {shown(part.table)}")
+    for item in estate.standing:
+        say(f"  {item.kind} {shown(item.table)}")
     for key in estate.outgoing:
         say(f"  foreign key {key}")
 
