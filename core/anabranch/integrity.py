@@ -26,13 +26,22 @@ def check_integrity(
 
 
 def edited(graph: Graph, applied: Mapping[RevisionKey, AppliedRevision]) -> list[RevisionKey]:
-    """Return the applied revisions whose files say something else than what ran."""
+    """Return the applied revisions whose files say something else than what ran.
+
+    Sums of different kinds, the part before the colon, cannot be compared: another version of
+    anabranch recorded the other.
+    """
     return sorted(
         key
         for key, row in applied.items()
         if key in graph.installed
         and row.checksum not in ("", ACCEPTED_MISSING, graph.revisions[key].checksum)
+        and _kind(row.checksum) == _kind(graph.revisions[key].checksum)
     )
+
+
+def _kind(checksum: str) -> str:
+    return checksum.partition(":")[0]
 
 
 def lost(

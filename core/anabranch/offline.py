@@ -88,11 +88,9 @@ class OfflineConnection(MockConnection):
 
     def _filled(self, statement: Any, row: Mapping[str, Any]) -> Any:
         """Return *statement* with the values of *row* written into it."""
-        if isinstance(statement, sa.Insert) and not statement.compile().prefetch:
-            names = set(statement.table.columns.keys())
-            if names >= row.keys():
-                times = {name: self._now for name in _TIMES if name in row}
-                return statement.values({**row, **times}).inline()
+        if isinstance(statement, sa.Insert) and row.keys() <= set(statement.table.columns.keys()):
+            times = {name: self._now for name in _TIMES if name in row}
+            return statement.values({**row, **times}).inline()
 
         def fill(parameter: Any) -> None:
             if parameter.key in row:

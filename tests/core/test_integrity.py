@@ -61,6 +61,11 @@ def test_edited_file_is_a_warning_with_its_name() -> None:
     assert problem.path == "a/2.py"
 
 
+def test_sum_of_another_kind_tells_nothing() -> None:
+    """A later version of anabranch recorded it, and was rolled back."""
+    assert _check(CHAIN[:1], [applied("a@1", checksum="v2:1", version="1.0")]) == []
+
+
 def test_file_that_was_never_summed_is_not_called_edited() -> None:
     """What stock Alembic ran has no checksum; a pending file may change as it likes."""
     tree = [revision("a@1", checksum="v1:x"), revision("a@2", down="1", checksum="v1:y")]
