@@ -272,7 +272,11 @@ class Executor:
         except BaseException as error:
             if isinstance(error, GuardError):
                 step = error.step
-            if ledger.committing and is_failed_commit(error):
+            if (
+                ledger.committing
+                and is_failed_commit(error)
+                and not ledger.is_committed(self._database.second)
+            ):
                 ledger.undo_commit()
             partial = ledger.commits != commits
             ledger.discard()

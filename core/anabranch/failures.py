@@ -58,7 +58,9 @@ def failure_of(
         return error
     place = f"{path}, line {line}" if line else path
     remedy = "Mend the revision, then run the same command again."
-    if (owner := step.key.owner) != CORE and outcome.direction == "upgrade":
+    if step.key in outcome.committed:
+        remedy = "Run the same command again; it goes on from there."
+    elif (owner := step.key.owner) != CORE and outcome.direction == "upgrade":
         remedy += f" Or leave the plugin out: [plugins] disabled = [{owner!r}]."
     failure = RevisionError(
         f"{step.key} failed ({place}): {cause_of(error, database)}",
@@ -101,6 +103,8 @@ def cause_of(error: BaseException, database: Database) -> str:
 def standing(step: Step, outcome: Outcome) -> str:
     """Say where the database stands after *step* did not end well."""
     committed = outcome.committed
+    if step.key in committed:
+        return f"{step.key} and all before it are committed: the connection was lost after that."
     if outcome.partial:
         said = f"{step.key} had committed by itself, so a part of it may have stayed."
     elif outcome.undone:

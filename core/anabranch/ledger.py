@@ -69,6 +69,7 @@ class Ledger:
         self._before_commit = 0
         self._judge: Callable[[], None] = _nothing
         self._mark: tuple[int, int, int] | None = None
+        self._transaction: int | None = None
         self._notes: list[Event] = []
         self._line = 0
 
@@ -147,6 +148,20 @@ class Ledger:
         del self.committed[self._before_commit :]
         self._projection.undo_commit()
 
+    def is_committed(self, connect: Callable[[], sa.Connection]) -> bool:
+        """Tell whether the last commit, whose answer was lost with the connection, was done.
+
+        :param connect: opens another connection; only PostgreSQL can be asked.
+        """
+        if self._transaction is None or not self._connection.invalidated:
+            return False
+        try:
+            with connect() as other:
+                status = other.exec_driver_sql(f"SELECT txid_status({self._transaction})")
+                return bool(status.scalar_one() == "committed")
+        except exc.DBAPIError:  # a server that is gone: the next run will see
+            return False
+
     def reopen(self) -> None:
         """Begin again where the transaction was ended in a way SQLAlchemy does not see.
 
@@ -181,7 +196,7 @@ class Ledger:
         :param judge: asked before a commit of the script's, which it may refuse by raising.
         """
         self._judge = judge
-        self._mark = None
+        self._mark = self._transaction = None
         if self._connection.dialect.name == "postgresql":
             transaction = self._connection.exec_driver_sql("SELECT txid_current()").scalar_one()
             self._mark = (int(transaction), self.commits, self.rollbacks)
@@ -205,6 +220,7 @@ class Ledger:
         try:
             cursor.execute("SELECT txid_current_if_assigned()")
             if cursor.fetchone()[0] == mark[0]:
+                self._transaction = mark[0]
                 return
             cursor.execute(f"SELECT txid_status({mark[0]})")
             status = cursor.fetchone()[0]

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from anabranch import RevisionError
+from anabranch.executor import Progress
 from support.databases import Database
+from support.lossy import lossy_way
 from support.store import Store, table
 from support.trees import revision_file
 
@@ -184,3 +186,28 @@ def test_references_that_were_broken_before_may_follow_a_renamed_table(
     with pytest.raises(RevisionError, match=r"core@c5 failed .*1 rows of folk refer"):
         store.upgrade()
     assert len(store.database.rows("folk")) == 3
+
+
+def test_a_commit_whose_answer_is_lost_is_asked_after(postgresql_store: Store) -> None:
+    """The connection ends, the revision is applied, and the message says so; exit code 6."""
+    store = postgresql_store
+    store.core(
+        revision_file("c1", upgrade=table("one")),
+        revision_file("c2", down="c1", upgrade=table("two")),
+        revision_file("c3", down="c2", upgrade=table("three")),
+    )
+    with lossy_way(store.database) as (way, url):
+        store.configure(url=url)
+
+        def report(progress: Progress) -> None:
+            way.armed = (progress.event, progress.step.key.id) == ("started", "c2")
+
+        with pytest.raises(RevisionError, match="core@c2") as raised:
+            store.upgrade(report=report)
+    assert way.broken == 1
+    assert raised.value.exit_code == 6
+    assert raised.value.state.startswith("core@c2 and all before it are committed")
+    assert store.applied == {"core@c1", "core@c2"}
+    assert set(store.schema) == {"one", "two"}
+    store.configure()
+    assert store.upgrade() == ["core@c3"]
