@@ -23,6 +23,7 @@ class ForeignKey:
     table: TableName
     columns: tuple[str, ...]
     target: TableName
+    target_columns: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{shown(self.table)}({', '.join(self.columns)}) to {shown(self.target)}"
@@ -150,6 +151,7 @@ def _foreign_keys(connection: sa.Connection, tables: Iterable[TableName]) -> tup
                     TableName(schema, name),
                     tuple(key["constrained_columns"]),
                     TableName(key["referred_schema"] or "", key["referred_table"]),
+                    tuple(key["referred_columns"]),
                 )
                 for key in keys
             ]

@@ -304,7 +304,13 @@ def read_database(
         ),
     )
     reading = Reading(installation, graph, state, adoption, problems)
-    return replace(reading, problems=(*problems, *_blocked_problems(reading)))
+    problems = (*problems, *_blocked_problems(reading))
+    if connection is not None and (state.applied.keys() - graph.installed or ignored):
+        # Not needed where everybody who was ever applied takes part, which is most databases.
+        from anabranch.orphans import find_obstacles
+
+        problems = (*problems, *find_obstacles(reading, recorder, connection))
+    return replace(reading, problems=problems)
 
 
 def _blocked_problems(reading: Reading) -> list[Problem]:

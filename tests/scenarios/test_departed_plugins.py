@@ -199,3 +199,31 @@ def test_what_needs_a_disabled_plugin_is_blocked_and_not_forgotten(store: Store)
     store.init_db().expect(0)
     assert {"reviews@r1", "loyalty@l1", "loyalty@l2"} <= store.applied
     assert store.state_of("loyalty") == "current"
+
+
+def test_a_pending_revision_that_an_orphan_is_in_the_way_of_is_warned_of(store: Store) -> None:
+    """Its foreign key refers to the table that the core means to drop; purged, it is not."""
+    store.plugin(
+        "gifts",
+        revision_file(
+            "g1",
+            depends="c2",
+            created="2024-03-05",
+            upgrade="op.create_table('gift', sa.Column('id', sa.Integer, primary_key=True), "
+            "sa.Column('product_id', sa.Integer, sa.ForeignKey('product.id')))",
+        ),
+    )
+    store.upgrade()
+    store.uninstall("gifts")
+    drop = revision_file("c3", down="c2", created="2024-04-01", upgrade="op.drop_table('product')")
+    store.core(*CORE, revision_file("x3", down="c2", upgrade="op.drop_table('customer')"))
+    assert "AB125" not in store.db("status").expect(0).err
+    store.core(*CORE, drop)
+    for verb in ("status", "plan"):
+        said = store.db(verb).expect(0).err
+        assert "Warning AB125: core@c3 will drop table product, and the foreign key " in said
+        assert "gift(product_id) to product of gifts, which takes no part" in said
+        assert "'db purge DIR gifts'" in said
+    store.db("purge", "gifts", "--yes").expect(0)
+    assert "AB125" not in store.db("status").expect(0).err
+    assert store.upgrade() == ["core@c3"]
