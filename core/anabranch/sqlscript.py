@@ -21,13 +21,13 @@ from anabranch.database import Database
 from anabranch.environment import offline_environment, use_metadata
 from anabranch.errors import RefusedError, UsageError
 from anabranch.failures import cause_of
-from anabranch.ledger import Ledger
 from anabranch.loading import load_scripts
 from anabranch.models import core_metadata, owner_metadata
-from anabranch.objects import OwnedObject, TableName
+from anabranch.objects import ObjectChanges, OwnedObject, TableName
 from anabranch.offline import OfflineConnection, Output
 from anabranch.offline_objects import ScriptTracker
 from anabranch.planning import Plan, Step
+from anabranch.projection import Projection
 from anabranch.reading import Reading, adopted_rows, read_database
 from anabranch.recorder import Event, State, shown_ids
 from anabranch.revision import AppliedRevision, RevisionKey
@@ -157,16 +157,19 @@ class _Writer:
     ) -> None:
         if self._dialect == "sqlite":
             self._take("PRAGMA foreign_keys = OFF")
-        ledger = Ledger(connection, self._recorder, self._reading.graph, self._adopted())
+        state = self._adopted()
+        projection = Projection(
+            self._reading.graph, state.applied, state.projected, state.version_rows or ()
+        )
         refused: list[str] = []
         units = units_of(self.plan.steps, "auto", self._dialect) or (Unit((), shared=False),)
         for number, unit in enumerate(units):
             context.impl.emit_begin()
             if number == 0:
-                self._begin(connection, ledger)
+                self._begin(connection)
             for step in unit.steps:
                 self._say("", f"-- [{step.number}/{len(self.plan.steps)}] {_title(step)}")
-                cause = self._step(step, context, connection, scripts[step.key], ledger)
+                cause = self._step(step, context, connection, scripts[step.key], projection)
                 if cause:
                     refused.append(f"{step.key} ({step.revision.path}): {cause}")
             context.impl.emit_commit()
@@ -191,15 +194,15 @@ class _Writer:
             version_rows=shown_ids(reading.projection, reading.applied),
         )
 
-    def _begin(self, connection: sa.Connection, ledger: Ledger) -> None:
+    def _begin(self, connection: sa.Connection) -> None:
         for table in self._recorder.version_table.metadata.sorted_tables:
             connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
         if self._reading.adoption:
             write_adoption(self._recorder, connection, self._reading)
         if self.plan:
-            ledger.note(
-                Event("run", "", self._run, actor=_ACTOR, detail=f"plan {self.plan.digest}")
-            )
+            detail = f"plan {self.plan.digest}"
+            run = Event("run", "", self._run, actor=_ACTOR, detail=detail)
+            self._recorder.record_events(connection, [run])
 
     def _step(
         self,
@@ -207,7 +210,7 @@ class _Writer:
         context: MigrationContext,
         connection: Any,
         script: ModuleType,
-        ledger: Ledger,
+        projection: Projection,
     ) -> str:
         """Write what one revision does and is recorded as; return why that cannot be."""
         tracker = self._tracker
@@ -231,13 +234,20 @@ class _Writer:
             shown = " ".join(statement.split())[:100]
             self.warnings.append(f"{step.key}: what this makes is not recorded: {shown}")
         tracker.unread.clear()
-        self._record(step, owner.distribution, owner.version, ledger)
+        changes = tracker.finish(step.key)
+        self._record(step, connection, owner.distribution, owner.version, changes, projection)
         return ""
 
-    def _record(self, step: Step, distribution: str, version: str, ledger: Ledger) -> None:
-        assert self._tracker is not None
+    def _record(
+        self,
+        step: Step,
+        connection: sa.Connection,
+        distribution: str,
+        version: str,
+        changes: ObjectChanges,
+        projection: Projection,
+    ) -> None:
         key, revision, edges = step.key, step.revision, self._reading.graph.edges
-        changes = self._tracker.finish(key)
         entry = Event(
             "applied",
             "",
@@ -259,7 +269,20 @@ class _Writer:
             version=version,
             run=self._run,
         )
-        ledger.note_applied(row, entry, changes)
+        recorder = self._recorder
+        projection.add(key)
+        shift = projection.shift()
+        recorder.record_applied(connection, [row], projected=shift.shown)
+        recorder.record_events(connection, [entry])
+        recorder.record_objects(connection, changes)
+        if shift:
+            recorder.project(
+                connection,
+                shift.shown - {key},
+                was=shift.hidden,
+                rows=shift.ids_gone,
+                ids=shift.ids_new,
+            )
 
     def _take(self, statement: str) -> None:
         if statement == "BEGIN" and self._dialect == "sqlite":

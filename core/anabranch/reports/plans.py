@@ -79,6 +79,7 @@ def step_json(step: Step, outline: Outline | None = None) -> dict[str, Any]:
         "operations": outline and [_operation_json(item) for item in outline.operations],
         "destructive": outline and outline.is_destructive,
         "irreversible": outline and outline.is_irreversible,
+        "reads_database": outline and outline.reads,
     }
 
 
@@ -114,6 +115,7 @@ def _note(step: Step, outline: Outline, indent: str) -> str:
         "destructive": outline.is_destructive,
         "autocommit": step.revision.autocommit,
         "irreversible": outline.is_irreversible,
+        "reads the database": outline.reads,
     }
     shown = ", ".join(name for name, is_so in marks.items() if is_so)
     line = ", ".join(words) + (f"  ! {shown}" if shown else "")
