@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import tools
-
 Action = Callable[[], object]
 
 
@@ -32,7 +30,9 @@ def measured(action: Action) -> dict[str, float]:
 def main() -> None:
     tool, directory, url = sys.argv[1:]
     importlib.import_module("sqlalchemy.dialects.sqlite")
-    prepare: Callable[[Path, str], Action] = getattr(tools, tool.replace("-", "_"))
+    module, _, name = tool.rpartition(":")
+    home = importlib.import_module(f"benchmarks.{module or 'tools'}")
+    prepare: Callable[[Path, str], Action] = getattr(home, name.replace("-", "_"))
     action = prepare(Path(directory), url)
     # Whatever the tool prints is not ours.
     out, devnull = os.dup(1), os.open(os.devnull, os.O_WRONLY)

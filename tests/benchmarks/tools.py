@@ -36,12 +36,17 @@ with engine.connect() as connection:
 def write(tree: Tree, directory: Path) -> None:
     """Write *tree* for every tool into *directory*."""
     write_site(tree, directory / "site")
-    (directory / "alembic").mkdir()
-    (directory / "alembic" / "env.py").write_text(_ENV)
+    write_environment(directory)
     write_django(tree, directory / "django")
     write_yoyo(tree, directory / "yoyo")
     rows = [(each.owner, each.id, each.down, each.table, each.ddl) for each in tree.planted]
     (directory / "tree.json").write_text(json.dumps(rows))
+
+
+def write_environment(directory: Path) -> None:
+    """Write what stock Alembic needs beside the revisions."""
+    (directory / "alembic").mkdir()
+    (directory / "alembic" / "env.py").write_text(_ENV)
 
 
 def _rows(directory: Path) -> list[list[str]]:
