@@ -116,7 +116,10 @@ def backed_up(
     See :func:`make_backup`; a plan that only creates tables needs none.
     """
     backup = None
-    if not _only_creates(plan):
+    is_empty = not _tables(connection, access.recorder.table_names)
+    connection.rollback()
+    # Reading what thousands of scripts would do takes time, which a fresh install is spared.
+    if not is_empty and not _only_creates(plan):
         backup = make_backup(access, connection, run=run, notice=notice)
     try:
         yield

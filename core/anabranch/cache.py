@@ -27,7 +27,7 @@ from typing import Any
 Stamp = tuple[int, int, int, int]
 """Size, modification and change time in nanoseconds, and inode: what an edit cannot leave alike."""
 
-_FORMAT = 1
+_FORMAT = 2
 _SETTLED = 2_000_000_000  # ns; file systems note times in steps, the coarsest of two seconds
 
 

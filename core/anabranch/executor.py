@@ -310,6 +310,7 @@ class Executor:
         self._started = Progress("started", step, run.total)
         self._tell(self._started)
         started = time.monotonic()
+        ledger.make_ready(step.revision, hooked=self._hooks.watch_revisions)
         use_metadata(run.context, run.metadata[step.key.owner])
         self._notify(plan, "anabranch_before_revision", revision=str(step.key))
         script = run.scripts[step.key]

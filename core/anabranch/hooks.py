@@ -100,6 +100,15 @@ class Hooks:
                 )
             yield from ((owner, item) for item in items)
 
+    @property
+    def watch_revisions(self) -> bool:
+        """Whether some plugin's hook is called before or after each revision."""
+        hook = self._manager.hook
+        return bool(
+            hook.anabranch_before_revision.get_hookimpls()
+            or hook.anabranch_after_revision.get_hookimpls()
+        )
+
     def notify(self, name: str, **arguments: Any) -> None:
         """Call a hook that returns nothing."""
         for _ in self.call(name, **arguments):

@@ -7,7 +7,7 @@ makes its changes true, also where a script commits or rolls back by hand.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,15 +17,17 @@ from sqlalchemy import event, exc
 
 from anabranch.database import begin_without_foreign_keys
 from anabranch.graph import Graph
-from anabranch.objects import ObjectChanges, uncommented
+from anabranch.objects import ObjectChanges, OwnedObject, uncommented
 from anabranch.projection import Projection
 from anabranch.recorder import Event, Recorder, State
-from anabranch.revision import AppliedRevision, RevisionKey
+from anabranch.revision import AppliedRevision, Revision, RevisionKey
 
 _COMMIT = re.compile(r"\s*(?:COMMIT|END)\b", re.IGNORECASE)
 _ROLLBACK = re.compile(r"\s*(?:ROLLBACK|ABORT)\b(?!.*\bTO\b)", re.IGNORECASE)
 # What SQLite does differently, or not at all, inside a transaction.
 _OUTSIDE = re.compile(r"\s*(?:BEGIN|VACUUM|PRAGMA|ATTACH|DETACH)\b", re.IGNORECASE)
+
+_BATCH = 500  # revisions whose records are written together at most
 
 
 class LostWorkError(Exception):
@@ -99,8 +101,16 @@ class Ledger:
         self._waiting.events.append(entry)
         self._waiting.changes.append(changes)
         self._projection.add(row.key)
-        # Not at the end of the transaction: a commit that nobody sees must find it written.
-        self.write()
+        if self._connection.dialect.name != "sqlite" or len(self._waiting.applied) >= _BATCH:
+            self.write()
+
+    def make_ready(self, revision: Revision, *, hooked: bool) -> None:
+        """Write what waits before *revision* runs, if a commit in it could pass unseen.
+
+        :param hooked: whether code of plugins runs before or after it.
+        """
+        if hooked or not revision.plain:
+            self.write()
 
     def note_reverted(self, key: RevisionKey, entry: Event, changes: ObjectChanges) -> None:
         """Let a revision be applied no more from the next commit on."""
@@ -122,7 +132,7 @@ class Ledger:
         self._notes += [entry for entry in waiting.events if not entry.revision]
         if waiting.events and connection.dialect.name == "sqlite":
             self._line = recorder.last_event(connection)
-        for changes in waiting.changes:
+        for changes in _joined(waiting.changes):
             recorder.record_objects(connection, changes)
         if shift:
             recorder.project(
@@ -291,6 +301,19 @@ class Ledger:
         self._notes = []
         self._line = 0
         self.committing = True
+
+
+def _joined(changes: list[ObjectChanges]) -> Iterator[ObjectChanges]:
+    """Make one of changes that only add; what removes something has to come in its turn."""
+    added: list[OwnedObject] = []
+    for each in changes:
+        if each.removed:
+            yield ObjectChanges((), tuple(added))
+            added = []
+            yield each
+        else:
+            added += each.added
+    yield ObjectChanges((), tuple(added))
 
 
 def is_commit(statement: str) -> bool:

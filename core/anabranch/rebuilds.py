@@ -91,6 +91,8 @@ class RebuildGuard(Guard):
         self._catalogue = Catalogue(connection)
         self._is_looking = False
         self._is_unchecked = False
+        self._is_running = False
+        self._is_listening = False
         self._begin()
 
     def _begin(self) -> None:
@@ -104,14 +106,17 @@ class RebuildGuard(Guard):
             yield
             return
         self._begin()
-        event.listen(connection, "before_cursor_execute", self._before, retval=True)
-        event.listen(connection, "after_cursor_execute", self._after)
+        if not self._is_listening:
+            # Once, for as long as the connection lives: to listen and to stop takes its time.
+            event.listen(connection, "before_cursor_execute", self._before, retval=True)
+            event.listen(connection, "after_cursor_execute", self._after)
+            self._is_listening = True
+        self._is_running = True
         try:
             with _unwarned():
                 yield
         finally:
-            event.remove(connection, "before_cursor_execute", self._before)
-            event.remove(connection, "after_cursor_execute", self._after)
+            self._is_running = False
             if is_usable(connection):
                 self._check_renames()
 
@@ -142,7 +147,7 @@ class RebuildGuard(Guard):
     def _before(
         self, _connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any
     ) -> tuple[str, Any]:
-        if self._is_looking:
+        if self._is_looking or not self._is_running:
             return statement, parameters
         self._check_renames()
         verb = _verb(statement)
@@ -285,6 +290,8 @@ class RebuildGuard(Guard):
     # -- after a statement
 
     def _after(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if not self._is_running:
+            return
         verb = _verb(statement)
         if verb == "CREATE":
             if name := _main(created("TABLE", tokens(statement))):

@@ -33,7 +33,11 @@ class RevisionKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A revision file's header, its references as the author wrote them."""
+    """A revision file's header, its references as the author wrote them.
+
+    :ivar plain: whether nothing in the file could end a transaction unseen: it has no way to the
+        driver, imports nothing but Alembic's operations and SQLAlchemy, and speaks of no commit.
+    """
 
     key: RevisionKey
     down_revisions: tuple[str, ...] = ()
@@ -44,6 +48,7 @@ class Revision:
     path: str = ""
     checksum: str = ""
     autocommit: bool = False
+    plain: bool = False
 
     @property
     def owner(self) -> str:

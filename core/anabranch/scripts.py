@@ -44,6 +44,17 @@ _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _AUTOCOMMIT = re.compile(
     r"\bautocommit_block\b|^transactional\b[^=\n]*=[ \t]*False\b", re.MULTILINE
 )
+# What might end a transaction in a way that no event tells; the word alone is enough.
+_MEDDLING = re.compile(
+    r"\b(?:get_bind|bind|get_context|\w*context|\w*connect\w*|\w*cursor|\w*engine\w*|\w*session\w*"
+    r"|orm|impl|inspect\w*|events?|listen\w*|driver\w*|dbapi\w*|raw\w*|run_async|executescript"
+    r"|commit\w*|rollback\w*|savepoint|release|begin\w*|end|abort|attach|pragma"
+    r"|eval|exec|getattr|vars|globals|compile|__(?!future__)\w+__)\b"
+    r"|(?:^|[;:])[ \t]*(?:from|import)\b(?![ \t]+(?:alembic[ \t]+import[ \t]+op[ \t]*$"
+    r"|sqlalchemy(?:\.dialects(?:\.\w+)?)?[ \t]+(?:import[ \t]+[\w, \t]+|as[ \t]+sa[ \t]*)$"
+    r"|(?:__future__|typing|collections\.abc)[ \t]+import[ \t]+[\w, \t]+$))",
+    re.MULTILINE | re.IGNORECASE,
+)
 
 
 class _ComputedError(Exception):
@@ -129,11 +140,12 @@ def _for_cache(revision: Revision | None) -> list[Any]:
         revision.created and revision.created.isoformat(),
         revision.checksum,
         revision.autocommit,
+        revision.plain,
     ]
 
 
 def _from_cache(owner: str, path: str, known: list[Any]) -> Revision:
-    id_, down, depends, labels, message, created, checksum_, autocommit = known
+    id_, down, depends, labels, message, created, checksum_, autocommit, plain = known
     return Revision(
         RevisionKey(owner, id_),
         tuple(down),
@@ -144,6 +156,7 @@ def _from_cache(owner: str, path: str, known: list[Any]) -> Revision:
         path,
         checksum_,
         autocommit,
+        plain,
     )
 
 
@@ -187,6 +200,7 @@ def _read(owner: str, path: Path) -> tuple[Revision | None, bool]:
             path=str(path),
             checksum=checksum(text),
             autocommit=bool(_AUTOCOMMIT.search(text)),
+            plain=not _MEDDLING.search(text),
         )
     except (RecursionError, MemoryError) as error:  # the latter from Python's own parser
         raise _UnreadableError("it is nested too deeply.") from error
