@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
@@ -46,14 +47,15 @@ def _drop_views(connection: sa.Connection, views: Sequence[TableName]) -> None:
         if connection.dialect.name == "postgresql"
         for name in inspector.get_materialized_view_names(schema or None)
     }
-    left = list(views)
+    left, is_mysql = list(views), connection.dialect.name in ("mysql", "mariadb")
     while left:
         refused: list[TableName] = []
         failure: exc.DBAPIError | None = None
         for view in left:
             kind = "MATERIALIZED VIEW" if view in stored else "VIEW"
             try:
-                with connection.begin_nested():
+                # MariaDB commits at DDL, and with that forgets its savepoints.
+                with nullcontext() if is_mysql else connection.begin_nested():
                     connection.exec_driver_sql(f"DROP {kind} IF EXISTS {_quoted(connection, view)}")
             except exc.DBAPIError as error:
                 refused.append(view)

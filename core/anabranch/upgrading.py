@@ -93,6 +93,9 @@ def run_upgrade(
             reading = access.read_locked(connection)
         if plan or _is_unfinished(access, connection, plugins):
             connection.rollback()
+            for problem in reading.problems:
+                if problem.code == "AB125":  # of the run that begins: not only afterwards
+                    options.notice(f"Warning {problem.code}: {problem.text} {problem.remedy}")
             try:
                 done = _run(access, connection, reading, plan, metadata, plugins, options)
             except AnabranchError as error:

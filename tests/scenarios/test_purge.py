@@ -383,3 +383,27 @@ def test_seeds_are_put_in_place_again_when_their_tables_are_new(store: Store) ->
         manager.purge(store.deployment, "loyalty", downgrades=False)
         manager.upgrade(store.deployment)
         assert store.database.rows("level") == [{"id": 1}]
+
+
+@pytest.mark.parametrize("package", ["installed", "gone"])
+def test_a_purge_on_mariadb(tmp_path: Path, mariadb_database: Database, package: str) -> None:
+    """Where DDL commits by itself, the end is the same: nothing of the plugin, all of the rest."""
+    store = Store(tmp_path, mariadb_database)
+    store.core(*CORE)
+    store.upgrade()
+    before = (store.schema, store.applied, store.objects)
+    view = revision_file(
+        "l3",
+        down="l2",
+        created="2024-03-03",
+        upgrade="op.execute('CREATE VIEW best AS SELECT id FROM level')",
+        downgrade="op.execute('DROP VIEW best')",
+    )
+    store.plugin("loyalty", *LOYALTY, view)
+    store.upgrade()
+    store.database.execute("INSERT INTO customer (id, name, score) VALUES (1, 'Ada', 3)")
+    if package == "gone":
+        store.uninstall("loyalty")
+    store.db("purge", "loyalty", "--yes").expect(0)
+    assert (store.schema, store.applied, store.objects) == before
+    assert store.database.rows("customer") == [{"id": 1, "name": "Ada"}]
