@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import time
-import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -13,8 +11,8 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
-from sqlalchemy import exc
 
+from anabranch.chronicle import Chronicle
 from anabranch.contention import PAUSES, Blockers, is_contended
 from anabranch.database import Database, is_usable
 from anabranch.discovery import Discovery
@@ -22,13 +20,11 @@ from anabranch.environment import script_environment, use_metadata
 from anabranch.errors import (
     AnabranchError,
     BlockedError,
-    LockError,
     RunInterrupted,
 )
 from anabranch.failures import (
     Outcome,
     blocked_error,
-    cause_of,
     failure_of,
     is_failed_commit,
     is_interrupt,
@@ -40,14 +36,13 @@ from anabranch.hooks import Hooks
 from anabranch.indexes import IndexGuard
 from anabranch.ledger import Ledger
 from anabranch.loading import load_scripts
-from anabranch.locking import user_name
 from anabranch.models import owner_metadata
-from anabranch.objects import ObjectChanges, ObjectTracker
+from anabranch.objects import ObjectTracker
 from anabranch.planning import Plan, Step
 from anabranch.rebuilds import RebuildGuard
-from anabranch.recorder import Event, Recorder, State, now
+from anabranch.recorder import Recorder, State
 from anabranch.references import ReferenceGuard
-from anabranch.revision import CORE, AppliedRevision, RevisionKey
+from anabranch.revision import CORE, RevisionKey
 from anabranch.seeding import sow, unannounced
 from anabranch.transactions import Mode, Unit, units_of
 from anabranch.wording import counted
@@ -124,7 +119,6 @@ class Executor:
     ) -> None:
         self.sown: tuple[str, ...] = ()
         self._finished = finished
-        self.run_id = uuid.uuid4().hex[:12]
         self._database = database
         self._connection = connection
         self._recorder = recorder
@@ -140,7 +134,20 @@ class Executor:
         self._rehearsing = False
         self._started: Progress | None = None
         self._blockers = Blockers(database.second, self._tell_of_blockers)
-        self._actor = f"{user_name()}@{socket.gethostname()}"
+        self._chronicle = Chronicle(
+            database=database,
+            connection=connection,
+            recorder=recorder,
+            discovery=discovery,
+            graph=graph,
+            state=state,
+            ledger=self._ledger,
+        )
+
+    @property
+    def run_id(self) -> str:
+        """The name of the run."""
+        return self._chronicle.run
 
     def run(self, plan: Plan, mode: Mode = "auto") -> tuple[RevisionKey, ...]:
         """Run *plan* and return the revisions that are now applied, or are so no more.
@@ -166,7 +173,7 @@ class Executor:
             guards = (
                 RebuildGuard(self._connection),
                 ReferenceGuard(self._connection, tracker),
-                IndexGuard(self._connection, self._recorder, tracker, self._entry),
+                IndexGuard(self._connection, self._recorder, tracker, self._chronicle.entry),
                 *self._guards,
             )
             run = _Run(context, plan, scripts, metadata, tracker, guards)
@@ -226,7 +233,7 @@ class Executor:
                 # What a revision before it committed by hand would be done twice.
                 if pause is None or self._ledger.commits != begun:
                     self._tell(Progress("failed", blocked.step, run.total))
-                    self._journal_failure(blocked.step, blocked.failure)
+                    self._write_failure(blocked.step, blocked.failure)
                     raise blocked.failure from blocked.__cause__
                 self._wait(blocked, pause, run)
 
@@ -238,7 +245,7 @@ class Executor:
             time.sleep(pause)
         except KeyboardInterrupt as interrupt:
             what = f"{blocked.step.key} was interrupted while it waited."
-            state = blocked.failure.state + self._journal("interrupted", blocked.step, what)
+            state = blocked.failure.state + self._write_interrupt(blocked.step, what)
             raise RunInterrupted(what, state=state) from interrupt
         run.tracker.reload(self._recorder.objects(self._connection))
         self._connection.rollback()
@@ -295,10 +302,10 @@ class Executor:
             self._tell(Progress("failed", step, run.total))
             if is_interrupt(error):
                 what = f"{step.key} was interrupted."
-                state = standing(step, outcome) + self._journal("interrupted", step, what)
+                state = standing(step, outcome) + self._write_interrupt(step, what)
                 raise RunInterrupted(what, state=state) from error
             failure = failure_of(step, error, self._database, outcome)
-            self._journal_failure(step, failure)
+            self._write_failure(step, failure)
             raise failure from error
         for progress in done:
             self._tell(progress)
@@ -331,9 +338,11 @@ class Executor:
             guard.check(step, touched)
         duration = time.monotonic() - started
         if plan.direction == "upgrade":
-            self._record(step, duration, run.tracker.finish(step.key))
+            self._chronicle.note_applied(step, duration, run.tracker.finish(step.key))
             return Progress("applied", step, run.total, duration)
-        self._record_reverted(step, duration, run.tracker)
+        # What a downgrade() puts back belongs to what stays applied.
+        changes = run.tracker.finish(next(iter(step.down), step.key))
+        self._chronicle.note_reverted(step, duration, changes)
         return Progress("reverted", step, run.total, duration)
 
     def _judge(self, step: Step, run: _Run) -> None:
@@ -341,6 +350,13 @@ class Executor:
         touched = run.tracker.touched()
         for guard in run.guards:
             guard.committing(step, touched)
+
+    def _write_failure(self, step: Step, failure: AnabranchError) -> None:
+        if not self._rehearsing:
+            self._chronicle.write_failure(step, failure)
+
+    def _write_interrupt(self, step: Step, what: str) -> str:
+        return "" if self._rehearsing else self._chronicle.write("interrupted", step, what)
 
     def _notify(self, plan: Plan, hook: str, **arguments: Any) -> None:
         """Call a hook of plugins; those that there are speak of upgrades."""
@@ -384,7 +400,7 @@ class Executor:
         detail = f"plan {plan.digest}"
         if plan.direction == "downgrade":
             detail += " downwards"
-        self._ledger.note(Event("run", now(), self.run_id, actor=self._actor, detail=detail))
+        self._chronicle.note("run", detail)
         self._ledger.write()
         self._notify(plan, "anabranch_before_run", revisions=[str(key) for key in plan.keys])
 
@@ -411,16 +427,12 @@ class Executor:
                 connection=connection,
                 recorder=self._recorder,
                 ledger=self._ledger,
-                run=self.run_id,
-                actor=self._actor,
+                run=self._chronicle.run,
+                actor=self._chronicle.actor,
             )
-            if self._finished and (self._state.prepared or self._ledger.committed):
+            if self._finished and self._chronicle.has_journal:
                 with connection.begin():
-                    self._ledger.note(
-                        Event(
-                            "finished", now(), self.run_id, actor=self._actor, detail=self._finished
-                        )
-                    )
+                    self._chronicle.note("finished", self._finished)
         except (AnabranchError, KeyboardInterrupt) as error:
             done = counted(
                 len(plan.keys),
@@ -434,68 +446,3 @@ class Executor:
             error.state = done
             error.exit_code = 6
             raise
-
-    def _record(self, step: Step, duration: float, changes: ObjectChanges) -> None:
-        key, revision, edges = step.key, step.revision, self._graph.edges
-        entry = self._entry("applied", step, duration)
-        applied = AppliedRevision(
-            key=key,
-            down_revisions=edges.down.get(key, ()),
-            depends_on=edges.depends.get(key, ()),
-            branch_labels=revision.branch_labels,
-            checksum=revision.checksum,
-            distribution=entry.distribution,
-            version=entry.version,
-            applied_at=entry.at,
-            duration=duration,
-            run=self.run_id,
-        )
-        self._ledger.note_applied(applied, entry, changes)
-
-    def _record_reverted(self, step: Step, duration: float, tracker: ObjectTracker) -> None:
-        # What a downgrade() puts back belongs to what stays applied.
-        changes = tracker.finish(next(iter(step.down), step.key))
-        self._ledger.note_reverted(step.key, self._entry("reverted", step, duration), changes)
-
-    def _entry(
-        self, name: str, step: Step, duration: float = 0.0, detail: str | None = None
-    ) -> Event:
-        owner = self._discovery.get(step.key.owner)
-        return Event(
-            name,
-            now(),
-            self.run_id,
-            owner=step.key.owner,
-            revision=step.key.id,
-            distribution=owner.distribution if owner else "",
-            version=owner.version if owner else "",
-            duration=duration,
-            actor=self._actor,
-            detail=step.revision.message if detail is None else detail,
-        )
-
-    def _journal_failure(self, step: Step, failure: AnabranchError) -> None:
-        """Append a failure to the journal, where it can be written."""
-        if isinstance(failure, LockError) and not isinstance(failure, BlockedError):
-            return  # whoever holds the lock is writing
-        failure.state += self._journal("failed", step, failure.what)
-
-    def _journal(self, name: str, step: Step, detail: str) -> str:
-        """Append what ended a run to the journal; return what an operator should know of that."""
-        connection = self._connection
-        if self._rehearsing or not (self._state.prepared or self._ledger.committed):
-            return ""
-        entry = self._entry(name, step, detail=detail)
-        try:
-            with ExitStack() as stack:
-                if not is_usable(connection):
-                    if name != "interrupted":
-                        return ""  # the server is gone
-                    # A signal in the midst of a statement costs the connection.
-                    connection = stack.enter_context(self._database.second())
-                with connection.begin():
-                    self._recorder.record_events(connection, [entry])
-        except exc.DBAPIError as error:
-            # A full disk or a lost server: the failure itself is what must be told.
-            return f" The journal could not be written: {cause_of(error, self._database)}"
-        return ""
