@@ -74,11 +74,13 @@ class Ledger:
         self._transaction: int | None = None
         self._notes: list[Event] = []
         self._line = 0
+        self._following = False
 
     @contextmanager
     def recording(self) -> Generator[None, None, None]:
         """Follow the connection's commits and rollbacks while the block runs."""
         connection = self._connection
+        self._following = True
         event.listen(connection, "begin", self._note_begin)
         event.listen(connection, "commit", self._note_commit)
         event.listen(connection, "rollback", self._note_rollback)
@@ -86,6 +88,7 @@ class Ledger:
         try:
             yield
         finally:
+            self._following = False
             event.remove(connection, "begin", self._note_begin)
             event.remove(connection, "commit", self._note_commit)
             event.remove(connection, "rollback", self._note_rollback)
@@ -130,7 +133,7 @@ class Ledger:
         recorder.forget(connection, waiting.reverted)
         recorder.record_events(connection, waiting.events)
         self._notes += [entry for entry in waiting.events if not entry.revision]
-        if waiting.events and connection.dialect.name == "sqlite":
+        if waiting.events and self._following and connection.dialect.name == "sqlite":
             self._line = recorder.last_event(connection)
         for changes in _joined(waiting.changes):
             recorder.record_objects(connection, changes)
