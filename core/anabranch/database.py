@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sqlite3
 import urllib.parse
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -314,9 +315,19 @@ class Database:
 
 
 def _create_private(file: Path) -> None:
-    """Create a SQLite file that only its owner can read; an existing one keeps its mode."""
+    """Create a SQLite file that only its owner can read; an existing one keeps its mode.
+
+    One that is there is not opened: closing it would let go of every lock that other connections of
+    this process hold on it.
+    """
     try:
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT, mode=0o600))
+        if not file.exists():
+            with suppress(FileExistsError):  # another process was faster
+                os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600))
+        elif not os.access(file, os.W_OK):
+            read_only = hasattr(os, "statvfs") and os.statvfs(file).f_flag & os.ST_RDONLY
+            number = errno.EROFS if read_only else errno.EACCES
+            raise OSError(number, os.strerror(number))
     except OSError as error:
         raise UnreachableError(
             f"{file} cannot be written: {error.strerror}.",

@@ -7,8 +7,9 @@ that does not change; that it did not is checked at the end.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -52,13 +53,20 @@ def can_read(connection: sa.Connection) -> bool:
 
 
 def _is_still(file: Path) -> bool:
-    """Tell whether *file* is in WAL mode and nobody has it open: the last to close ends the log."""
-    try:
-        with file.open("rb") as opened:
-            in_wal_mode = opened.read(20)[18:20] == b"\2\2"
-    except OSError:  # SQLite says better what is wrong
+    """Tell whether *file* is in WAL mode and nobody has it open: the last to close ends the log.
+
+    SQLite is asked, which cannot open a file of that mode without locks. To open it here would,
+    when it is closed, let go of every lock that other connections of this process hold.
+    """
+    if Path(f"{file}-wal").exists():
         return False
-    return in_wal_mode and not Path(f"{file}-wal").exists()
+    uri = f"{file.absolute().as_uri()}?mode=ro&nolock=1"
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            connection.execute("PRAGMA schema_version").close()
+    except sqlite3.Error as error:
+        return "unable to open" in str(error)
+    return False
 
 
 def _signature(file: Path) -> tuple[int, int]:
