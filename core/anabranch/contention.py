@@ -1,4 +1,4 @@
-"""Locks that other sessions of PostgreSQL hold: whose they are, and how often to try again."""
+"""Locks that other sessions of a server hold: whose they are, and how often to try again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
+
+from anabranch.mysql import LOCK_ERRORS, number_of
 
 PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 """Seconds before each further try of a unit; there are as many as numbers here."""
@@ -30,6 +32,8 @@ def is_contended(error: BaseException | None) -> bool:
         seen.add(id(error))
         cause: Any = error.orig if isinstance(error, exc.DBAPIError) else error
         if (getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)) in _CONTENDED:
+            return True
+        if number_of(cause) in LOCK_ERRORS:
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -288,7 +288,9 @@ class Database:
         return sa.create_engine(url, poolclass=sa.pool.NullPool, hide_parameters=True, **options)
 
     def is_locked(self, error: exc.DBAPIError) -> bool:
-        """Tell whether *error* says that another program holds a SQLite database's own lock."""
+        """Tell whether *error* says that another program holds one of the database's own locks."""
+        if self.dialect == "mysql":
+            return mysql.is_in_use(error.orig)
         return self.dialect == "sqlite" and "database is locked" in str(error.orig)
 
     def in_use(self, error: exc.DBAPIError, state: str = UNTOUCHED) -> LockError:

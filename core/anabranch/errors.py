@@ -135,6 +135,22 @@ class RevisionError(AnabranchError):
         self.exit_code = 6 if partial else 5
 
 
+class ResumeError(AnabranchError):
+    """A half-done revision cannot go on where it stopped: its finished part now says another thing.
+
+    Only on MariaDB and MySQL, where DDL cannot be rolled back.
+
+    :param revision: the one that is half done.
+    """
+
+    code = "AB303"
+    exit_code = 4
+
+    def __init__(self, what: str, *, revision: RevisionKey, remedy: str) -> None:
+        super().__init__(what, remedy=remedy)
+        self.revision = revision
+
+
 class RunInterrupted(KeyboardInterrupt):
     """A run was interrupted, by Ctrl-C or another signal; what it had not committed is gone.
 

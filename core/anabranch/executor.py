@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Literal
@@ -42,6 +42,7 @@ from anabranch.planning import Plan, Step
 from anabranch.rebuilds import RebuildGuard
 from anabranch.recorder import Recorder, State
 from anabranch.references import ReferenceGuard
+from anabranch.replay import Replay
 from anabranch.revision import CORE, RevisionKey
 from anabranch.seeding import sow, unannounced
 from anabranch.transactions import Mode, Unit, units_of
@@ -129,6 +130,12 @@ class Executor:
         self._metadata = metadata
         self._report = report
         self._ledger = Ledger(connection, recorder, graph, state)
+        # Where DDL can be rolled back nothing is ever half done.
+        self._replay = (
+            Replay(connection, recorder, lambda: self._ledger.is_writing)
+            if database.dialect == "mysql"
+            else None
+        )
         self._guards = tuple(guards)
         self._closing = closing
         self._rehearsing = False
@@ -181,6 +188,7 @@ class Executor:
                 tracker.watching(),
                 self._ledger.recording(),
                 self._blockers.watching(self._connection),
+                self._replay.watching() if self._replay else nullcontext(),
             ):
                 self._tell_of_boundaries(units, run)
                 for unit in units:
@@ -239,7 +247,7 @@ class Executor:
 
     def _wait(self, blocked: _BlockedUnitError, pause: float, run: _Run) -> None:
         """Let a lock's holder go on for a moment, and forget what the unit had done."""
-        note = f"{blocked.failure.what} It was rolled back, and is tried again in {pause:g} s."
+        note = f"{blocked.failure.what} It is tried again in {pause:g} s."
         self._tell(Progress("noted", blocked.step, run.total, note=note))
         try:
             time.sleep(pause)
@@ -285,18 +293,20 @@ class Executor:
                 and not ledger.is_committed(self._database.second)
             ):
                 ledger.undo_commit()
-            partial = ledger.commits != commits
+            kept = self._replay.kept(step.key) if self._replay else ""
+            partial = ledger.commits != commits or bool(kept)
             ledger.discard()
-            kept = [progress for progress in done if progress.step.key in ledger.committed]
-            for progress in kept:
+            stay = [progress for progress in done if progress.step.key in ledger.committed]
+            for progress in stay:
                 self._tell(progress)
             outcome = Outcome(
                 direction=run.plan.direction,
                 partial=partial,
-                undone=len({item.step.key for item in done} - {step.key}) - len(kept),
+                kept=kept,
+                undone=len({item.step.key for item in done} - {step.key}) - len(stay),
                 committed=tuple(ledger.committed),
             )
-            if not partial and is_contended(error):
+            if (kept or not partial) and is_contended(error):
                 blocked = blocked_error(step, self._blockers.take(), outcome)
                 raise _BlockedUnitError(step, blocked) from error
             self._tell(Progress("failed", step, run.total))
@@ -328,6 +338,12 @@ class Executor:
                 surroundings.enter_context(guard.running(step))
             if getattr(script, "transactional", True) is False:
                 surroundings.enter_context(run.context.autocommit_block())
+            if self._replay is not None:
+                resumable = getattr(script, "resumable", True) is not False
+                surroundings.enter_context(
+                    self._replay.running(step.key, plan.direction, resumable=resumable)
+                )
+                run.tracker.restart()
             getattr(script, plan.direction)()
         ledger.settle()
         if ledger.rollbacks != rollbacks:

@@ -13,6 +13,7 @@ from anabranch.errors import (
     BlockedError,
     LockLostError,
     RefusedError,
+    ResumeError,
     RevisionError,
 )
 from anabranch.guards import GuardError
@@ -27,12 +28,14 @@ class Outcome:
     """What became of a unit that did not end well.
 
     :ivar partial: whether a part of the revision that failed may have stayed.
+    :ivar kept: what of it did, and how it goes on; empty if that is not known.
     :ivar undone: how many others had run in its transaction, and were rolled back with it.
     :ivar committed: the revisions of this run that stay applied, or reverted, in order.
     """
 
     direction: Direction
     partial: bool
+    kept: str = ""
     undone: int
     committed: tuple[RevisionKey, ...]
 
@@ -47,7 +50,7 @@ def failure_of(
     path = step.revision.path
     line = line_in(path, error)
     state = standing(step, outcome)
-    if isinstance(error, LockLostError):
+    if isinstance(error, LockLostError | ResumeError):
         error.state = state
         return error
     # What a script is refused is its own affair, a second connection of its own perhaps.
@@ -105,7 +108,9 @@ def standing(step: Step, outcome: Outcome) -> str:
     committed = outcome.committed
     if step.key in committed:
         return f"{step.key} and all before it are committed: the connection was lost after that."
-    if outcome.partial:
+    if outcome.kept:
+        said = outcome.kept
+    elif outcome.partial:
         said = f"{step.key} had committed by itself, so a part of it may have stayed."
     elif outcome.undone:
         others = counted(outcome.undone, "revision that had run", "revisions that had run")

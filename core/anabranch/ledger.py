@@ -48,6 +48,7 @@ class Ledger:
     :ivar committed: the revisions whose commit is done, in order, whichever way they ran.
     :ivar commits: how many commits there were, whoever asked for them.
     :ivar rollbacks: how many rollbacks there were.
+    :ivar is_writing: whether what is sent right now is the ledger's own.
     :ivar committing: whether nothing was asked of the database since it was asked to commit.
     """
 
@@ -58,6 +59,7 @@ class Ledger:
         self.commits = 0
         self.rollbacks = 0
         self.committing = False
+        self.is_writing = False
         self._connection = connection
         self._recorder = recorder
         self._applied_before = frozenset(state.applied)
@@ -125,6 +127,13 @@ class Ledger:
 
     def write(self) -> None:
         """Write what waits into the transaction that is open."""
+        self.is_writing = True
+        try:
+            self._write()
+        finally:
+            self.is_writing = False
+
+    def _write(self) -> None:
         connection, recorder = self._connection, self._recorder
         waiting, self._waiting = self._waiting, _Waiting()
         shift = self._projection.shift()

@@ -18,6 +18,22 @@ _END = 5.0  # seconds that a killed session has to go
 
 _LONGEST_WAIT = 31_536_000  # seconds
 
+LOCK_ERRORS = frozenset({1205, 1213})
+"""Errors after a wait for another session's lock: for too long, or in a circle."""
+# Another session changed a table that was looked at.
+_IN_USE = LOCK_ERRORS | {1412, 1684}
+
+
+def number_of(error: BaseException | None) -> int | None:
+    """Return the server's number of a driver's error; None for any other error."""
+    found = error.args[0] if error is not None and error.args else None
+    return found if isinstance(found, int) else None
+
+
+def is_in_use(error: BaseException | None) -> bool:
+    """Tell whether a driver's error says that another session was in the way."""
+    return number_of(error) in _IN_USE
+
 
 @contextmanager
 def session_settings(

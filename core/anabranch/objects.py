@@ -189,6 +189,10 @@ class ObjectTracker:
         now = self._seen.now.items()
         return {was: table for table, was in now if was is not None and was != table}
 
+    def restart(self) -> None:
+        """Look again which tables there are before a revision; what runs now may be its rest."""
+        self._tables = _Tables(self._look_up_tables())
+
     def touched(self) -> frozenset[TableName]:
         """Return the tables that the running revision created, dropped, altered or wrote to."""
         seen = self._seen

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from anabranch.objects import ObjectChanges, OwnedObject, TableName
 from anabranch.revision import AppliedRevision, RevisionKey
+from anabranch.statementlog import StatementLog
 
 # Not an id: stock Alembic stops at it, where ids of two owners would mislead it.
 AMBIGUOUS = "see: db status"
@@ -73,13 +74,16 @@ class Recorder:
 
     :param version_table: the name of Alembic's table; unless it is Alembic's own, those of ours
         begin with it.
-    :param schema: where all four tables are; None for the connection's own schema.
+    :param schema: where all the tables are; None for the connection's own schema.
+
+    :ivar statements: what is done of half-done revisions.
     """
 
     def __init__(self, version_table: str = ALEMBICS_TABLE, schema: str | None = None) -> None:
         self.schema = schema
         # Applications that share a schema tell their tables apart by this one.
         prefix = "anabranch" if version_table == ALEMBICS_TABLE else f"{version_table}_anabranch"
+        self.statements = StatementLog(f"{prefix}_statement", schema)
         metadata = sa.MetaData(schema=schema)
         self.version_table = sa.Table(
             version_table,
@@ -157,7 +161,8 @@ class Recorder:
     @property
     def table_names(self) -> frozenset[str]:
         """The names of the bookkeeping tables, which belong to no owner."""
-        return frozenset(table.name for table in self.version_table.metadata.tables.values())
+        tables = self.version_table.metadata.tables.values()
+        return frozenset({self.statements.name, *(table.name for table in tables)})
 
     def read(self, connection: sa.Connection) -> State:
         """Read the applied set and Alembic's table; missing tables read as empty."""
@@ -189,6 +194,7 @@ class Recorder:
             options = {f"{dialect}_{name}": value for name, value in _OPTIONS.items()}
             for table in self.version_table.metadata.tables.values():
                 table.dialect_kwargs.update(options)
+            self.statements.prepare(connection, options)
         self.version_table.metadata.create_all(connection)
 
     def record_applied(
@@ -219,10 +225,12 @@ class Recorder:
                     for revision in revisions
                 ],
             )
+            self.statements.clear(connection, [revision.key for revision in revisions])
 
-    def forget(self, connection: sa.Connection, keys: Iterable[RevisionKey]) -> None:
+    def forget(self, connection: sa.Connection, keys: Collection[RevisionKey]) -> None:
         """Take *keys* out of the applied set."""
         table = self._revisions
+        self.statements.clear(connection, keys)
         for key in sorted(keys):
             connection.execute(
                 sa.delete(table).where(table.c.owner == key.owner, table.c.revision == key.id)

@@ -1,7 +1,8 @@
 """Fail at every statement and commit k = 1…N of a run, run it again, and look.
 
 ``python -m campaigns.faults --database sqlite --workloads 5 --seed 1`` (in ``tests``). A fault is
-an exception before the statement, or SIGKILL before or after it.
+an exception before the statement, or SIGKILL before or after it. On MariaDB a place is any command
+that is sent to the server, and SIGKILL comes before it, or when it is sent and not answered.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
 from campaigns.targets import (
+    DIALECTS,
     Fresh,
     Outcome,
     Target,
@@ -30,10 +32,13 @@ from campaigns.targets import (
     versions,
     workload,
 )
+from support import wire
 from support.databases import Database
 
 Fault = Literal["raise", "kill before", "kill after"]
 FAULTS: tuple[Fault, ...] = ("raise", "kill before", "kill after")
+
+AnyFault = Fault | wire.Fault
 
 
 class InjectedError(Exception):
@@ -97,7 +102,7 @@ def _every_place(
     while True:
         codes = [
             _one_place(target, fresh, figures, seed, dialect, place, fault, empty, golden)
-            for fault in FAULTS
+            for fault in (wire.FAULTS if dialect == "mariadb" else FAULTS)
         ]
         if not any(codes):
             return
@@ -112,7 +117,7 @@ def _one_place(
     seed: int,
     dialect: str,
     place: int,
-    fault: Fault,
+    fault: AnyFault,
     empty: Outcome,
     golden: Outcome,
 ) -> int:
@@ -135,9 +140,13 @@ def _one_place(
     return code
 
 
-def _faulty(target: Target, database: Database, place: int, fault: Fault) -> None:
+def _faulty(target: Target, database: Database, place: int, fault: AnyFault) -> None:
     """Migrate, with *fault* at the statement or commit number *place*."""
     seen = 0
+    if database.backend == "mariadb":
+        wire.inject(place, cast(wire.Fault, fault))
+        target.migrate(database)
+        return
 
     def count(kind: Fault) -> bool:
         nonlocal seen
@@ -163,7 +172,7 @@ def _faulty(target: Target, database: Database, place: int, fault: Fault) -> Non
 def main() -> None:
     """Read the options, run, print the figures; exit with 1 if they are not all right."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--database", choices=DIALECTS, default="sqlite")
     parser.add_argument("--workloads", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--revisions", type=int, nargs=2, default=[10, 14], metavar=("MIN", "MAX"))

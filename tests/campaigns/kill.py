@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from campaigns.targets import (
+    DIALECTS,
     Fresh,
     Target,
     alembic_target,
@@ -86,7 +87,7 @@ def _rounds(
 def main() -> None:
     """Read the options, run, print the figures; exit with 1 if ours are not all right."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--database", choices=DIALECTS, default="sqlite")
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-rival", action="store_true")

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from campaigns.workload import Workload, workload
+from support import mariadb, postgres
 from support.databases import BOOKKEEPING, Database, sqlite
-from support.postgres import running_server
 from support.sites import Site
 
 _ENV = """\
@@ -32,6 +32,8 @@ with engine.connect() as connection:
     with context.begin_transaction():
         context.run_migrations()
 """
+
+DIALECTS = ("sqlite", "postgresql", "mariadb")
 
 Outcome = tuple[Any, Any]
 Fresh = Callable[[], contextlib.AbstractContextManager[Database]]
@@ -95,7 +97,8 @@ def fresh_databases(dialect: str) -> Generator[Fresh, None, None]:
                     for left in folder.glob(f"{path.name}*"):
                         left.unlink()
         else:
-            server = stack.enter_context(running_server())
+            servers = {"postgresql": postgres, "mariadb": mariadb}
+            server = stack.enter_context(servers[dialect].running_server())
 
             @contextmanager
             def fresh() -> Generator[Database, None, None]:
@@ -147,6 +150,7 @@ def versions() -> str:
 
 
 __all__ = [
+    "DIALECTS",
     "Fresh",
     "Outcome",
     "Target",

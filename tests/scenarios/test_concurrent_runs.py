@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from support import mariadb, postgres
 from support.databases import Database, sqlite
-from support.postgres import Server
 from support.store import Store, table
 from support.trees import revision_file
 
@@ -21,13 +21,13 @@ ROUNDS, PROCESSES = 20, 4
 
 
 @pytest.fixture
-def store(tmp_path: Path, database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, database)
+def store(tmp_path: Path, every_database: Database) -> Iterator[Store]:
+    store = Store(tmp_path, every_database)
     yield store
     store.site.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def create(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Database]]:
     """A function that makes one empty database after the other."""
     made: list[Database] = []
@@ -39,8 +39,8 @@ def create(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
 
         yield new
         return
-    server = request.getfixturevalue("postgres_server")
-    assert isinstance(server, Server)
+    fixture = {"postgresql": "postgres_server", "mariadb": "mariadb_server"}[request.param]
+    server: postgres.Server | mariadb.Server = request.getfixturevalue(fixture)
 
     def new_on_server() -> Database:
         made.append(server.create())
@@ -116,6 +116,8 @@ def test_whoever_waits_too_long_is_told_who_holds_the_lock(store: Store, tmp_pat
     assert "The database was not changed." in refused.err
     if store.database.backend == "sqlite":
         assert f"process {holder.pid} on {os.uname().nodename}" in refused.err
+    elif store.database.backend == "mariadb":
+        assert "It is held by server session " in refused.err
     else:
         sessions = store.database.execute(
             "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'anabranch %@c%'"

@@ -17,7 +17,13 @@ from sqlalchemy.dialects.postgresql.base import PGInspector
 from sqlalchemy.pool import NullPool
 
 #: The tables that record what is applied, for `Database.schema`'s *ignore*.
-BOOKKEEPING = ("alembic_version", "anabranch_journal", "anabranch_object", "anabranch_revision")
+BOOKKEEPING = (
+    "alembic_version",
+    "anabranch_journal",
+    "anabranch_object",
+    "anabranch_revision",
+    "anabranch_statement",
+)
 
 Row = dict[str, Any]
 Schema = dict[str, dict[str, Any]]
