@@ -81,3 +81,21 @@ def test_bad_input_gets_one_clear_message() -> None:
     """A tenth of the cases, or so."""
     out = campaign("inputs", "--seed", "7", "--most", "70")
     assert re.search(r"anabranch: 70 cases, ended .*; 0 answered wrong", out), out
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_a_signal_ends_a_run_with_its_code(dialect: str) -> None:
+    out = campaign("signals", "--database", dialect, "--rounds", "4", "--seed", "7")
+    assert re.search(r"0 with another code, 0 backends left, 0 wrong", out), out
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_of_many_migrators_each_revision_has_one(dialect: str) -> None:
+    out = campaign("migrators", "--database", dialect, "--sizes", "4", "--rounds", "1")
+    assert re.search(r"0 rounds with a revision that did not run exactly once, 0 wrong", out), out
+
+
+def test_a_terminated_session_is_rolled_back_and_the_next_run_goes_on() -> None:
+    small = ("--workloads", "1", "--revisions", "4", "4", "--stride", "19")
+    out = campaign("terminated", "--seed", "7", *small)
+    assert re.search(r"anabranch: \d+ places, ended .*; 0 faults", out), out

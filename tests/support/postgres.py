@@ -30,7 +30,7 @@ fsync = off
 synchronous_commit = off
 full_page_writes = off
 autovacuum = off
-max_connections = 50
+max_connections = 100
 """
 
 
