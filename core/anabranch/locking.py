@@ -26,7 +26,7 @@ from anabranch.errors import LockError, UnreachableError
 from anabranch.mysql import NamedLock
 from anabranch.postgresql import AdvisoryLock
 
-_FIRST_PAUSE, _LONGEST_PAUSE, _ANNOUNCEMENTS = 0.05, 1.0, 10.0  # seconds
+_FIRST_PAUSE, _LONGEST_PAUSE, _ANNOUNCEMENTS = 0.05, 0.3, 10.0  # seconds
 
 
 class Lock(Protocol):
