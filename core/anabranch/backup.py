@@ -106,20 +106,19 @@ def backup_folder(deployment: Deployment | None, file: Path) -> BackupFolder:
 def backed_up(
     access: Access,
     connection: sa.Connection,
-    plan: Plan,
     *,
+    asked: bool | None,
     run: str,
     notice: Callable[[str], None],
 ) -> Generator[None, None, None]:
-    """Back the database up before the block runs *plan*, and let its failure say the way back.
+    """Back the database up before the block changes it, and let a failure say the way back.
 
-    See :func:`make_backup`; a plan that only creates tables needs none.
+    See :func:`make_backup`.
+
+    :param asked: whether there is to be one; None for what the configuration says.
     """
     backup = None
-    is_empty = not _tables(connection, access.recorder.table_names)
-    connection.rollback()
-    # Reading what thousands of scripts would do takes time, which a fresh install is spared.
-    if not is_empty and not _only_creates(plan):
+    if access.wants_backup(asked):
         backup = make_backup(access, connection, run=run, notice=notice)
     try:
         yield
@@ -170,8 +169,18 @@ def _way_back(access: Access, backup: Backup) -> str:
     return f"To go back to before this run: '{shlex.join((access.application, *words))}'."
 
 
-def _only_creates(plan: Plan) -> bool:
-    """Tell whether the scripts of *plan* speak of no table but those they create."""
+def only_creates(access: Access, connection: sa.Connection, plan: Plan) -> bool:
+    """Tell whether *plan* cannot touch what there is.
+
+    Because there is nothing yet, or its scripts speak of no table but those they create.
+    """
+    is_empty = not _tables(connection, access.recorder.table_names)
+    connection.rollback()
+    # Reading what thousands of scripts would do takes time, which a fresh install is spared.
+    return is_empty or _speaks_of_new_tables(plan)
+
+
+def _speaks_of_new_tables(plan: Plan) -> bool:
     created: set[tuple[str, str]] = set()
     for step in plan.steps:
         for operation in read_operations(step.revision, plan.direction):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from anabranch.access import Access
+from anabranch.backup import backed_up
 from anabranch.errors import DependedOnError, IrreversibleError, RefusedError
 from anabranch.estate import count_rows
 from anabranch.objects import Kind, OwnedObject, TableName
@@ -50,6 +51,8 @@ class DowngradeOptions:
     cascade: bool
     transaction: Mode
     lock_timeout: float | None
+    backup: bool | None
+    notice: Callable[[str], None]
     agree: Callable[[Downgrade], None]
     report: Callable[[Progress], None]
     waiting: Callable[[str], None]
@@ -82,7 +85,14 @@ def run_downgrade(access: Access, host: Host, target: str, options: DowngradeOpt
         if seen.keys:
             guard = guard_of(access, connection, host)
             executor = executor_of(access, connection, reading, host, options.report, guard)
-            executor.run(reversal.plan, options.transaction)
+            with backed_up(
+                access,
+                connection,
+                asked=options.backup,
+                run=executor.run_id,
+                notice=options.notice,
+            ):
+                executor.run(reversal.plan, options.transaction)
         left = [item for item in access.recorder.objects(connection) if item.key in seen.keys]
         connection.rollback()
     return Downgrade(reversal, seen.rows, time.monotonic() - started, tuple(left))

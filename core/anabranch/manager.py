@@ -176,9 +176,11 @@ class MigrationManager:
         cascade: bool = False,
         transaction: Mode = "auto",
         lock_timeout: float | None = None,
+        backup: bool | None = None,
         agree: Callable[[Downgrade], None] = lambda downgrade: None,  # noqa: ARG005
         report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
         waiting: Callable[[str], None] = unheard,
+        notice: Callable[[str], None] = unheard,
     ) -> Downgrade:
         """Revert what comes after a revision, and whatever needs that. Loses what it holds.
 
@@ -188,6 +190,7 @@ class MigrationManager:
         :param to: ``owner@id``, ``owner@base`` for before its first, ``owner@-2`` for two back.
         :param cascade: take along other owners' revisions.
         :param transaction: as for :meth:`upgrade`.
+        :param backup: as for :meth:`upgrade`.
         :param agree: told what would be reverted; an error it raises stops the downgrade.
         :raises IrreversibleError: if a revision is known to have no way back; nothing ran.
         :raises DependedOnError: if other owners' revisions would be reverted too.
@@ -199,6 +202,8 @@ class MigrationManager:
             cascade=cascade,
             transaction=transaction,
             lock_timeout=lock_timeout,
+            backup=backup,
+            notice=notice,
             agree=agree,
             report=report,
             waiting=waiting,
@@ -314,9 +319,11 @@ class MigrationManager:
         cascade: bool = False,
         downgrades: bool = True,
         lock_timeout: float | None = None,
+        backup: bool | None = None,
         agree: Callable[[Departure], None] = lambda departure: None,  # noqa: ARG005
         report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
         waiting: Callable[[str], None] = unheard,
+        notice: Callable[[str], None] = unheard,
     ) -> Departure:
         """Take a plugin out of a database, installed or not: tables, columns, state. Rows go too.
 
@@ -325,6 +332,7 @@ class MigrationManager:
         :param cascade: take along the plugins that depend on it.
         :param downgrades: run the plugin's own downgrades first, if it is installed and all of its
             revisions have one; else what is recorded is dropped without them.
+        :param backup: as for :meth:`upgrade`.
         :param agree: told what would go, before anything does; an error it raises stops the purge.
         :raises UsageError: if the plugin has nothing in the database, or is the core.
         :raises DependedOnError: if others need it.
@@ -335,6 +343,8 @@ class MigrationManager:
             cascade=cascade,
             downgrades=downgrades,
             lock_timeout=lock_timeout,
+            backup=backup,
+            notice=notice,
             agree=agree,
             report=report,
             waiting=waiting,
@@ -361,6 +371,8 @@ class MigrationManager:
             cascade=False,
             downgrades=False,
             lock_timeout=lock_timeout,
+            backup=False,
+            notice=unheard,
             agree=agree,
             report=lambda _progress: None,
             waiting=waiting,

@@ -45,7 +45,7 @@ def session_settings(
     settings = {
         "application_name": session_name(),
         "lock_timeout": f"{round(lock_timeout * 1000)}ms",
-        "client_connection_check_interval": "2s",
+        "client_connection_check_interval": "1s",
     }
     before: dict[str, str] = {}
     for name, value in settings.items():

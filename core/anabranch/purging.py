@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from anabranch.access import Access
+from anabranch.backup import backed_up
 from anabranch.bookkeeping import actor, record_position
 from anabranch.bystanders import Bystanders
 from anabranch.catalogue import Catalogue
@@ -80,6 +81,8 @@ class DepartureOptions:
     cascade: bool
     downgrades: bool
     lock_timeout: float | None
+    backup: bool | None
+    notice: Callable[[str], None]
     agree: Callable[[Departure], None]
     report: Callable[[Progress], None]
     waiting: Callable[[str], None]
@@ -105,31 +108,45 @@ def run_purge(access: Access, host: Host, name: str, options: DepartureOptions) 
                 f"What {owner} has in this database changed while it was looked at.",
                 remedy="Run the same command again, and look again.",
             )
-        working = _Working(connection)
-        connection.rollback()
-        if options.downgrades and departure.reverts:
-            guard = guard_of(access, connection, host)
-            executor = executor_of(
-                access,
-                connection,
-                reading,
-                host,
-                options.report,
-                guard,
-                closing=lambda: _remove(access, connection, departure, guard.bystanders, working),
-            )
-            whole: Mode = "run" if connection.dialect.name in _TRANSACTIONAL else "auto"
-            try:
-                executor.run(departure.reversal.plan, whole)
-            except AnabranchError as error:
-                error.remedy += " Or say --no-downgrades: what is recorded is dropped without them."
-                raise
-        else:
-            with connection.begin():
-                objects = access.recorder.objects(connection)
-                others = Bystanders(connection, objects, access.recorder.table_names)
-                _remove(access, connection, departure, others, working)
+        run = uuid.uuid4().hex[:12]
+        with backed_up(access, connection, asked=options.backup, run=run, notice=options.notice):
+            _purge(access, connection, host, reading, departure, run, options)
     return departure
+
+
+def _purge(
+    access: Access,
+    connection: sa.Connection,
+    host: Host,
+    reading: Reading,
+    departure: Departure,
+    run: str,
+    options: DepartureOptions,
+) -> None:
+    working = _Working(connection)
+    connection.rollback()
+    if options.downgrades and departure.reverts:
+        guard = guard_of(access, connection, host)
+        executor = executor_of(
+            access,
+            connection,
+            reading,
+            host,
+            options.report,
+            guard,
+            closing=lambda: _remove(access, connection, departure, guard.bystanders, working, run),
+        )
+        whole: Mode = "run" if connection.dialect.name in _TRANSACTIONAL else "auto"
+        try:
+            executor.run(departure.reversal.plan, whole)
+        except AnabranchError as error:
+            error.remedy += " Or say --no-downgrades: what is recorded is dropped without them."
+            raise
+    else:
+        with connection.begin():
+            objects = access.recorder.objects(connection)
+            others = Bystanders(connection, objects, access.recorder.table_names)
+            _remove(access, connection, departure, others, working, run)
 
 
 def run_forget(access: Access, name: str, options: DepartureOptions) -> Departure:
@@ -145,7 +162,7 @@ def run_forget(access: Access, name: str, options: DepartureOptions) -> Departur
         connection.rollback()
         _allow(departure, cascade=False)
         with connection.begin():
-            _record(access, connection, reading, departure, "forgotten")
+            _record(access, connection, reading, departure, "forgotten", uuid.uuid4().hex[:12])
     return departure
 
 
@@ -264,6 +281,7 @@ def _remove(
     departure: Departure,
     others: Bystanders,
     working: _Working,
+    run: str,
 ) -> None:
     """Drop what is still there of *departure*, in the transaction that is open.
 
@@ -297,7 +315,7 @@ def _remove(
             state="Rolled back. Nothing was changed.",
         )
     reading = read_database(access.installation, recorder, connection)
-    _record(access, connection, reading, departure, "purged")
+    _record(access, connection, reading, departure, "purged", run)
 
 
 class _Working:
@@ -327,10 +345,11 @@ def _record(
     reading: Reading,
     departure: Departure,
     event: str,
+    run: str,
 ) -> None:
     """Write that *departure* is over into the transaction that is open."""
     recorder, names = access.recorder, departure.names
-    at, run = now(), uuid.uuid4().hex[:12]
+    at = now()
     last = departure.packages
     record_position(
         recorder,

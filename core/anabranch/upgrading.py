@@ -149,13 +149,15 @@ def _run(
     options: UpgradeOptions,
 ) -> Upgrade:
     # Not needed where nothing is pending, which is most starts.
-    from anabranch.backup import backed_up
+    from anabranch.backup import backed_up, only_creates
 
     run = make_ready(access, connection, reading, plan, metadata, plugins, options)
     executor, plan = run.executor, run.plan
     backup: AbstractContextManager[object] = nullcontext()
-    if plan and access.wants_backup(options.backup):
-        backup = backed_up(access, connection, plan, run=executor.run_id, notice=options.notice)
+    if plan and not only_creates(access, connection, plan):
+        backup = backed_up(
+            access, connection, asked=options.backup, run=executor.run_id, notice=options.notice
+        )
     with backup:
         applied = executor.run(plan, options.transaction)
     problems = (*reading.problems, *run.broken)

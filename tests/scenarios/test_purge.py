@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from anabranch.errors import DependedOnError, UsageError
-from support.databases import Database
+from support.databases import Database, sqlite
 from support.store import Store, table
 from support.trees import revision_file
 
@@ -407,3 +407,22 @@ def test_a_purge_on_mariadb(tmp_path: Path, mariadb_database: Database, package:
     store.db("purge", "loyalty", "--yes").expect(0)
     assert (store.schema, store.applied, store.objects) == before
     assert store.database.rows("customer") == [{"id": 1, "name": "Ada"}]
+
+
+@pytest.mark.parametrize(("verb", "target"), [("purge", "billing"), ("downgrade", "billing@base")])
+def test_what_takes_rows_away_backs_them_up_first(tmp_path: Path, verb: str, target: str) -> None:
+    store = Store(tmp_path, sqlite(tmp_path / "store.sqlite"))
+    store.core(*CORE)
+    drop = "op.drop_table('invoice')"
+    store.plugin("billing", revision_file("b1", upgrade=table("invoice"), downgrade=drop))
+    store.upgrade()
+    store.database.execute("INSERT INTO invoice VALUES (7)")
+    out = store.db(verb, target, "--yes").expect(0).out
+    assert "invoice" not in store.schema
+    (backup,) = (store.deployment / "backups").iterdir()
+    assert str(backup) in out
+    store.db("restore", backup.name, "--yes").expect(0)
+    assert store.database.rows("invoice") == [{"id": 7}]
+    kept = set((store.deployment / "backups").iterdir())
+    store.db(verb, target, "--yes", "--no-backup").expect(0)
+    assert set((store.deployment / "backups").iterdir()) == kept

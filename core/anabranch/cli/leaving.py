@@ -10,7 +10,14 @@ import click
 from anabranch import console
 from anabranch.cli.consent import require_consent, yes_option
 from anabranch.cli.running import say_progress
-from anabranch.cli.shared import Manager, directory, lock_timeout_option, say_waiting, told
+from anabranch.cli.shared import (
+    Manager,
+    directory,
+    lock_timeout_option,
+    no_backup_option,
+    say_waiting,
+    told,
+)
 from anabranch.wording import counted, one_line
 
 if TYPE_CHECKING:
@@ -30,6 +37,7 @@ def purge_command(manager: Manager) -> click.Command:
         is_flag=True,
         help="Do not run the plugin's downgrades; drop what is recorded as its own.",
     )
+    @no_backup_option
     @yes_option
     @lock_timeout_option
     def purge(
@@ -37,6 +45,7 @@ def purge_command(manager: Manager) -> click.Command:
         plugin: str,
         cascade: bool,
         no_downgrades: bool,
+        no_backup: bool,
         yes: bool,
         lock_timeout: float | None,
     ) -> None:
@@ -65,9 +74,11 @@ def purge_command(manager: Manager) -> click.Command:
                 cascade=cascade,
                 downgrades=not no_downgrades,
                 lock_timeout=lock_timeout,
+                backup=False if no_backup else None,
                 agree=agree,
                 report=say_progress,
                 waiting=say_waiting,
+                notice=console.say,
             )
             console.say(f"Done: {' and '.join(done.names)} purged.")
             for name in done.names:
@@ -122,10 +133,16 @@ def downgrade_command(manager: Manager) -> click.Command:
     @directory
     @click.argument("target", metavar="OWNER@TARGET")
     @click.option("--cascade", is_flag=True, help="Revert other owners' revisions that need them.")
+    @no_backup_option
     @yes_option
     @lock_timeout_option
     def downgrade(
-        deployment_dir: Path, target: str, cascade: bool, yes: bool, lock_timeout: float | None
+        deployment_dir: Path,
+        target: str,
+        cascade: bool,
+        no_backup: bool,
+        yes: bool,
+        lock_timeout: float | None,
     ) -> None:
         """Revert what comes after a revision, and whatever needs that. Rows are lost.
 
@@ -156,9 +173,11 @@ def downgrade_command(manager: Manager) -> click.Command:
                 target,
                 cascade=cascade,
                 lock_timeout=lock_timeout,
+                backup=False if no_backup else None,
                 agree=agree,
                 report=say_progress,
                 waiting=say_waiting,
+                notice=console.say,
             )
             if not done.keys:
                 console.say("Nothing comes after that: the database stands there already.")

@@ -14,6 +14,7 @@ from anabranch.cli.shared import (
     Manager,
     directory,
     lock_timeout_option,
+    no_backup_option,
     say_waiting,
     strict_option,
     told,
@@ -30,7 +31,7 @@ def init_db_command(manager: Manager) -> click.Command:
     @directory
     @lock_timeout_option
     @click.option("--digest", help="Run only the plan that has this digest ('db plan' shows it).")
-    @click.option("--no-backup", is_flag=True, help="Run without a backup of the database.")
+    @no_backup_option
     @click.option("--rehearse", is_flag=True, help="Rehearse first; run if that goes well.")
     @click.option(
         "--transaction",

@@ -30,6 +30,9 @@ check_option = click.option(
 strict_option = click.option(
     "--strict", is_flag=True, help="Take warnings for faults, and exit with 4."
 )
+no_backup_option = click.option(
+    "--no-backup", is_flag=True, help="Run without a backup of the database."
+)
 lock_timeout_option = click.option(
     "--lock-timeout",
     type=click.FloatRange(min=0),
