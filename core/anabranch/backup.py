@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import takewhile
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -31,6 +32,12 @@ FOLDER = "backups"
 SUFFIX = ".sqlite"
 
 _TIMEOUT = 30.0  # seconds for a program that has locked the database
+_UNFINISHED = (
+    "run",
+    "building",
+    "failed",
+    "interrupted",
+)  # the last that the journal says of such a run
 _TIME = "%Y%m%dT%H%M%SZ"
 
 
@@ -77,12 +84,24 @@ class BackupFolder:
         at = datetime.now(timezone.utc)
         return self.path / f"{self.stem}-{at:{_TIME}}-{run}{self.suffix}"
 
-    def prune(self, new: Path, kept: int) -> None:
-        """Delete all backups but *new* and the last before it, *kept* in all."""
+    def prune(self, new: Path, kept: int, *, has_failed: Callable[[str], bool]) -> None:
+        """Delete all backups but *new* and the last before it, *kept* in all.
+
+        One more stays where runs failed again and again: that of the first of them. A start that
+        is repeated without end would lose what was there before anything had failed.
+
+        :param has_failed: tells whether a run, by its name, did not come to its end.
+        """
         earlier = [backup.path for backup in self.all() if backup.path != new]
-        for path in earlier[: 1 - kept or None]:
-            with suppress(OSError):  # the new one is there, which is what matters
-                path.unlink()
+        doomed = earlier[: 1 - kept or None]
+        after = list(takewhile(lambda path: has_failed(self._run_of(path)), reversed(earlier)))
+        for path in doomed:
+            if after[-1:] != [path]:
+                with suppress(OSError):  # the new one is there, which is what matters
+                    path.unlink()
+
+    def _run_of(self, path: Path) -> str:
+        return path.name.removesuffix(self.suffix).rpartition("-")[2]
 
     def _named(self, suffix: str) -> list[tuple[Path, datetime]]:
         name = re.compile(
@@ -151,7 +170,7 @@ def make_backup(
             if file is None or not _holds_rows(connection, ours):
                 return None
             # The look began a transaction, in which nobody else can write until this is done.
-            return _copy(access, file, run, notice)
+            return _copy(access, connection, file, run, notice)
         if not _tables(connection, ours):
             return None
     finally:
@@ -159,7 +178,7 @@ def make_backup(
     if deployment is None or not deployment.backup_command:
         notice("Backup    none: [migrations] backup_command names no command that makes one")
         return None
-    return _run_command(access, deployment, run, notice)
+    return _run_command(access, connection, deployment, run, notice)
 
 
 def _way_back(access: Access, backup: Backup) -> str:
@@ -172,7 +191,7 @@ def _way_back(access: Access, backup: Backup) -> str:
 def only_creates(access: Access, connection: sa.Connection, plan: Plan) -> bool:
     """Tell whether *plan* cannot touch what there is.
 
-    Because there is nothing yet, or its scripts speak of no table but those they create.
+    Because there is nothing yet, or its scripts speak of no table but those they surely create.
     """
     is_empty = not _tables(connection, access.recorder.table_names)
     connection.rollback()
@@ -185,14 +204,21 @@ def _speaks_of_new_tables(plan: Plan) -> bool:
     for step in plan.steps:
         for operation in read_operations(step.revision, plan.direction):
             table = operation.schema, operation.table
-            if operation.verb == "create_table" and "if_not_exists" not in operation.options:
+            creates = operation.verb == "create_table" and operation.certain
+            if creates and "if_not_exists" not in operation.options:
                 created.add(table)
             elif table not in created:
                 return False
     return True
 
 
-def _copy(access: Access, file: Path, run: str, notice: Callable[[str], None]) -> Backup:
+def _copy(
+    access: Access,
+    connection: sa.Connection,
+    file: Path,
+    run: str,
+    notice: Callable[[str], None],
+) -> Backup:
     folder = backup_folder(access.deployment, file)
     started = time.monotonic()
     try:
@@ -200,11 +226,15 @@ def _copy(access: Access, file: Path, run: str, notice: Callable[[str], None]) -
         copy_to(file, path, timeout=_TIMEOUT)
     except (CopyError, OSError) as error:
         raise _failed(f"{file} cannot be backed up", error) from error
-    return _finish(access, folder, path, started, notice)
+    return _finish(access, connection, folder, path, started, notice)
 
 
 def _run_command(
-    access: Access, deployment: Deployment, run: str, notice: Callable[[str], None]
+    access: Access,
+    connection: sa.Connection,
+    deployment: Deployment,
+    run: str,
+    notice: Callable[[str], None],
 ) -> Backup | None:
     folder = BackupFolder(deployment.directory / FOLDER, access.application, ".backup")
     started = time.monotonic()
@@ -232,7 +262,7 @@ def _run_command(
         part.replace(path)
     except (CopyError, OSError) as error:
         raise _failed("The configured backup_command failed", error) from error
-    return _finish(access, folder, path, started, notice)
+    return _finish(access, connection, folder, path, started, notice)
 
 
 def _failed(what: str, error: CopyError | OSError) -> BackupError:
@@ -246,14 +276,21 @@ def _failed(what: str, error: CopyError | OSError) -> BackupError:
 
 def _finish(
     access: Access,
+    connection: sa.Connection,
     folder: BackupFolder,
     path: Path,
     started: float,
     notice: Callable[[str], None],
 ) -> Backup:
     backup = Backup(path, datetime.now(timezone.utc), path.stat().st_size)
-    deployment = access.deployment
-    folder.prune(path, deployment.backups_kept if deployment else DEFAULT_BACKUPS_KEPT)
+    kept = access.deployment.backups_kept if access.deployment else DEFAULT_BACKUPS_KEPT
+
+    def has_failed(run: str) -> bool:
+        last = access.recorder.events(connection, run=run, limit=1)
+        return not last or last[0].event in _UNFINISHED
+
+    folder.prune(path, kept, has_failed=has_failed)
+    connection.rollback()
     took = time.monotonic() - started
     notice(f"Backup    {path} ({backup.size / 1e6:.1f} MB, {took:.1f} s)")
     return backup

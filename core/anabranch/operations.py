@@ -47,7 +47,11 @@ class Operation:
 
 
 def read_operations(revision: Revision, function: str = "upgrade") -> tuple[Operation, ...]:
-    """Read what *function* of a revision's file does; nothing where it cannot be read."""
+    """Read what *function* of a revision's file does.
+
+    Nothing where the file cannot be read; ``code`` where the file makes the function otherwise than
+    with a plain ``def``.
+    """
     try:
         tree = ast.parse(Path(revision.path).read_bytes(), filename=revision.path)
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
@@ -111,6 +115,9 @@ _HARMLESS = {
     "fetchall", "fetchone", "first", "one", "all", "scalar", "scalars", "mappings",
 }  # fmt: skip
 _HARMLESS_ROOTS = {"sa", "sqlalchemy", "postgresql", "mysql", "sqlite", "mariadb", "sqlmodel"}
+_EXECUTES = {"execute", "exec_driver_sql", "scalar", "scalars"}
+# What changes a database where it is asked of an object, and not of a module.
+_WRITES = {"create", "create_all", "delete", "drop", "drop_all", "update"}
 _READS = re.compile(r"\s*(?:SELECT|SHOW|EXPLAIN|VALUES)\b", re.IGNORECASE)
 _SHOWN = 60
 
@@ -119,6 +126,12 @@ class _Reader:
     def __init__(self, tree: ast.Module) -> None:
         self._functions = {
             node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)
+        }
+        self._elsewhere = {
+            name
+            for node in tree.body
+            if not isinstance(node, ast.FunctionDef)
+            for name in _bound(node)
         }
         self._strings: dict[str, _Text] = {}
         self._roots = set(_HARMLESS_ROOTS)
@@ -133,6 +146,8 @@ class _Reader:
                 self._import(node)
 
     def read(self, function: str) -> tuple[Operation, ...]:
+        if function in self._elsewhere:
+            return (self._code(),)
         node = self._functions.get(function)
         found: list[Operation] = []
         for operation in self._block(node.body) if node else ():
@@ -226,12 +241,12 @@ class _Reader:
         if (root in self._op or batch) and method in _SIGNATURES:
             yield self._operation(node, method, batch)
             return
-        if method in {"execute", "exec_driver_sql"} and node.args:
+        if method in _EXECUTES and node.args:
             yield from self._execute(node)
             return
         if isinstance(node.func, ast.Name) and root in self._functions:
             yield from self._inline(root)
-        elif method not in _HARMLESS and root not in self._roots:
+        elif method not in _HARMLESS and (root not in self._roots or _is_write(node)):
             yield self._code()
         for child in ast.iter_child_nodes(node):
             if child is not node.func or isinstance(node.func, ast.Attribute):
@@ -256,7 +271,7 @@ class _Reader:
         if sql is None:
             yield self._code()
             return
-        if _READS.match(sql.text):
+        if _READS.match(sql.text) and ";" not in sql.text.strip(" \t\n;"):
             return
         certain = self._certain and sql.exact
         found = list(_written_out(sql.text, certain))
@@ -399,6 +414,24 @@ def _computed(node: ast.AST | None) -> _Text:
 def _arguments(call: ast.Call, signature: Sequence[str]) -> dict[str, ast.expr]:
     given = dict(zip(signature, call.args, strict=False))
     return given | {word.arg: word.value for word in call.keywords if word.arg}
+
+
+def _is_write(call: ast.Call) -> bool:
+    """Tell whether an object that was made on the spot is asked to change the database."""
+    if not isinstance(call.func, ast.Attribute) or call.func.attr not in _WRITES:
+        return False
+    return any(isinstance(node, ast.Call) for node in ast.walk(call.func.value))
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    """Name what *statement* gives a meaning to: by assigning, importing or defining it."""
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.alias):
+            yield node.asname or node.name
+        elif isinstance(node, ast.FunctionDef):
+            yield node.name
 
 
 def _method(call: ast.Call) -> str:

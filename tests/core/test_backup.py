@@ -94,6 +94,22 @@ def test_a_database_without_rows_and_a_plan_that_only_creates_need_none(store: S
 BROKEN_LATER = revision_file("c3", down="c2", upgrade="op.execute('UPDATE customer SET no = 1')")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "if not sa.inspect(op.get_bind()).has_table('customer'):\n"
+        "    op.create_table('customer', sa.Column('id', sa.Integer))\n"
+        "op.drop_table('customer')",
+        "sa.Table('customer', sa.MetaData()).drop(op.get_bind())",
+        "op.get_bind().scalars(sa.text('DELETE FROM customer RETURNING id')).all()",
+    ],
+)
+def test_a_backup_is_made_before_what_only_seems_to_create(store: Store, body: str) -> None:
+    store.core(CREATE, revision_file("c2", down="c1", upgrade=body))
+    store.upgrade()
+    assert len(backups(store)) == 1
+
+
 def test_nobody_makes_a_backup_who_is_told_not_to(store: Store) -> None:
     """On the command line, by the configuration, from Python; Python wins over both."""
     store.core(CREATE, BROKEN)
@@ -122,18 +138,36 @@ def test_the_last_three_are_kept_and_other_files_are_left_alone(store: Store) ->
     others = ["mine.sqlite", "shop-20200101T000000Z-0123456789ab.sqlite", "database.sqlite"]
     for name in others:
         (folder / name).touch()
-    store.core(CREATE, BROKEN)
-    made: list[str] = []
-    for _ in range(4):
-        with pytest.raises(RevisionError):
-            store.upgrade()
+    chain, made = [CREATE], list[str]()
+    for number in range(4):
+        chain.append(added(number))
+        store.core(*chain)
+        store.upgrade()
         names = [path.name for path in backups(store)]
         made += [name for name in names if name not in [*others, *made]]
     assert names == sorted([*others, *made[1:]])
     store.configure("[migrations]\nbackups_kept = 1\n")
-    with pytest.raises(RevisionError):
-        store.upgrade()
+    store.core(*chain, added(4))
+    store.upgrade()
     assert len(backups(store)) == len(others) + 1
+
+
+def added(number: int) -> str:
+    """A revision that adds the column ``a<number>``."""
+    column = f"op.add_column('customer', sa.Column('a{number}', sa.Integer))"
+    return revision_file(f"a{number}", down=f"a{number - 1}" if number else "c1", upgrade=column)
+
+
+def test_runs_that_fail_again_and_again_keep_what_was_before_the_first(store: Store) -> None:
+    """A part of the revision had stayed: only the first backup has all rows."""
+    store.database.execute("CREATE TABLE other (id INTEGER)", "INSERT INTO other VALUES (1)")
+    harm = "op.execute('DELETE FROM customer')\nop.execute('COMMIT')\nraise ValueError"
+    store.core(CREATE, revision_file("c2", down="c1", upgrade=harm))
+    for _ in range(6):
+        with pytest.raises(RevisionError):
+            store.upgrade()
+    kept = [sqlite(path).rows("customer") for path in backups(store)]
+    assert sorted(map(len, kept)) == [0, 0, 0, 1]
 
 
 def test_the_new_backup_stays_even_where_the_clock_went_back(tmp_path: Path) -> None:
@@ -141,7 +175,7 @@ def test_the_new_backup_stays_even_where_the_clock_went_back(tmp_path: Path) -> 
     names = [f"shop-20{year}0101T000000Z-{'0' * 12}.sqlite" for year in (20, 21, 22, 23)]
     for name in names:
         (tmp_path / name).touch()
-    folder.prune(tmp_path / names[0], 2)
+    folder.prune(tmp_path / names[0], 2, has_failed=lambda _: False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [names[0], names[3]]
 
 

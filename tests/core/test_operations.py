@@ -158,6 +158,17 @@ def test_other_code_that_may_change_the_database_is_one_uncertain_operation(
     assert [(item.verb, item.certain) for item in read.body(body)] == [("code", False)]
 
 
+def test_a_function_that_is_no_plain_def_is_other_code(read: Read) -> None:
+    source = revision_file("r1", upgrade="op.create_table('item')")
+    for line in (
+        "upgrade = downgrade",
+        "from elsewhere import upgrade",
+        "if True:\n    upgrade = 1",
+    ):
+        (operation,) = read.source(f"{source}\n{line}\n")
+        assert (operation.verb, operation.certain) == ("code", False)
+
+
 def test_looking_at_the_database_is_no_operation(read: Read) -> None:
     assert not read.words(
         """
