@@ -244,6 +244,8 @@ def _location_problem(application: str, owner: Owner) -> Problem:
     if owner.name == CORE:
         new = new and (find_module(owner.migrations) or Path(owner.migrations)).is_dir()
         remedy = "Correct what MigrationManager was given as migrations=; the"
+        if not owner.distribution or is_editable(owner.distribution):
+            remedy = f"Write the first revision: '{command} --initialize'. Or c{remedy[1:]}"
     else:
         command += f" --plugin {owner.name}"
     return Problem(

@@ -281,6 +281,17 @@ def test_wheel_without_its_revisions_is_broken(site: Site) -> None:
     assert problem.remedy.startswith("Reinstall it; its package must ship the folder 'versions'")
 
 
+def test_core_without_revisions_is_told_how_to_write_the_first(tmp_path: Path) -> None:
+    """A host at its start and a slip in ``migrations=`` look alike: both ways out are named."""
+    site = Site(tmp_path / "site", application=HOST)
+    site.develop(Distribution("depot", files={"depot/__init__.py": ""}))
+    problem = _only(_discover(site))
+    assert (problem.code, problem.owner, problem.level) == ("AB119", CORE, "error")
+    assert problem.remedy.startswith(
+        "Write the first revision: 'depot make-migrations --initialize'. Or correct what"
+    )
+
+
 def test_plugin_under_development_has_no_revisions_yet(site: Site) -> None:
     """An editable one without its folder is at its start: a warning with the next command."""
     site.develop(plugin("a", host=HOST, migrations="declared"))

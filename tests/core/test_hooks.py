@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -269,6 +270,7 @@ def test_a_broken_hook_module_keeps_back_what_needs_its_plugin(store: Store, how
     store.configure('[plugins]\ndisabled = ["billing", "invoices"]')
     assert store.upgrade() == []
     assert "finished" in store.journal
+    assert re.search(r"finished .* packages \w+$", store.db("history").expect().out, re.MULTILINE)
 
 
 def test_a_broken_hook_module_is_told_with_an_exit_code(sqlite_store: Store) -> None:

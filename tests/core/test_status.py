@@ -76,6 +76,8 @@ def test_departed_plugin_is_a_fault_to_the_strict_only(store: Store) -> None:
     store.uninstall("p")
     assert status(store, "--check")["status"] == "current"
     assert status(store, "--check", "--strict", code=4)["status"] == "current"
+    assert "Not installed any more: p." in store.db("status", "--strict").expect(4).err
+    assert "Not installed any more" not in store.db("status").expect().err
 
 
 def test_status_names_who_holds_the_lock(store: Store) -> None:

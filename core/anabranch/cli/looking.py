@@ -80,6 +80,8 @@ def status_command(manager: Manager) -> click.Command:
             else:
                 statuses.say_status(found)
                 console.say_problems(found.problems)
+                if strict and found.orphaned:
+                    console.say_note(f"Not installed any more: {', '.join(found.orphaned)}.")
             if strict and (found.problems or found.orphaned):
                 sys.exit(FAULTY)
             if check and found.state != "current":

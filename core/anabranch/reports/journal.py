@@ -25,7 +25,8 @@ def say_history(events: Sequence[Event], *, chosen: bool = False) -> None:
             f"{event.distribution} {event.version}".strip() or "-",
             f"{event.duration:.2f} s" if event.duration else "-",
             event.actor or "-",
-            one_line(event.detail),
+            # A digest of packages, where a run's is one of its plan.
+            f"packages {event.detail}" if event.event == "finished" else one_line(event.detail),
         )
         for event in events
     ]
