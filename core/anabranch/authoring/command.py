@@ -20,6 +20,7 @@ from anabranch.authoring.naming import constraints_named
 from anabranch.authoring.ownership import Models
 from anabranch.authoring.rendering import docstring, in_words, render_file, slug
 from anabranch.authoring.scratch import scratch_database, scratch_recorder
+from anabranch.authoring.values import new_values
 from anabranch.discovery import Discovery, Owner, find_module
 from anabranch.errors import IntegrityError, PendingError, UsageError
 from anabranch.names import normalise
@@ -72,7 +73,8 @@ def write_revision(
                 f"records who made it: {', '.join(sorted(scope.withheld))}. "
                 "Drop by hand what is yours."
             )
-        if upgrade.is_empty():
+        values = new_values(connection, reading, scope, upgrade, report)
+        if upgrade.is_empty() and not values:
             return None
         heads = graph.heads(owner.name)
         if len(heads) > 1:
@@ -92,13 +94,14 @@ def write_revision(
                 upgrade,
                 context,
                 enums=Enums.of(upgrade, models),
+                values=values,
                 revision=key.id,
                 message=message,
                 down_revision=heads[0].id if heads else None,
                 branch_labels=None if heads else (label,),
                 depends_on=tuple(dependencies.reference(other, graph) for other in depends_on),
             )
-        operations = in_words(upgrade)
+        operations = (*(line for each in values for line in each.words()), *in_words(upgrade))
     path = _write(folder, f"{key.id}_{slug(message)}".rstrip("_") + ".py", text)
     return NewRevision(key, path, operations, depends_on)
 

@@ -27,7 +27,7 @@ class Enums:
 
     @classmethod
     def of(cls, upgrade: ops.UpgradeOps, models: Models) -> Enums:
-        new = list(_new_columns(upgrade.ops, models))
+        new = list(new_columns(upgrade.ops, models))
         names = {(table, column.name) for table, column, _ in new}
         elsewhere = _types(
             column
@@ -63,13 +63,13 @@ class Enums:
         return f"sa.{type_!r}.with_variant({existing}, 'postgresql')"
 
 
-def _new_columns(
+def new_columns(
     operations: Iterable[Any], models: Models
 ) -> Iterator[tuple[TableName, sa.Column[Any], bool]]:
     """Yield the columns that *operations* create, with their tables, and if they come alone."""
     for operation in operations:
         if isinstance(operation, ops.ModifyTableOps):
-            yield from _new_columns(operation.ops, models)
+            yield from new_columns(operation.ops, models)
         elif isinstance(operation, ops.AddColumnOp):
             table = models.name_of(operation.schema, operation.table_name)
             yield table, operation.column, True

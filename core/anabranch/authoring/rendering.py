@@ -19,6 +19,7 @@ from mako.template import Template
 from sqlalchemy.sql.functions import GenericFunction
 
 from anabranch.authoring.enums import Enums
+from anabranch.authoring.values import NewValues
 from anabranch.discovery import find_module
 
 _SLUG_LENGTH = 40
@@ -29,6 +30,7 @@ def render_file(
     context: MigrationContext,
     *,
     enums: Enums,
+    values: Sequence[NewValues],
     revision: str,
     message: str,
     down_revision: str | None,
@@ -37,8 +39,15 @@ def render_file(
 ) -> str:
     """Return the text of a revision file; it is valid Python whatever *message* holds."""
     imports: set[str] = set()
-    upgrades = [*enums.create(), _render(upgrade, context, enums, imports)]
-    downgrades = [_render(upgrade.reverse(), context, enums, imports), *enums.drop()]
+    upgrades = [*enums.create()]
+    downgrades = []
+    for each in values:
+        upgrades += _add_values(each, context, imports)
+        downgrades += _keep_values(each, context, imports)
+    if not upgrade.is_empty() or not values:
+        upgrades.append(_render(upgrade, context, enums, imports))
+        downgrades.insert(0, _render(upgrade.reverse(), context, enums, imports))
+    downgrades += enums.drop()
     path = str(find_module("anabranch_migrations")) + "/script.py.mako"
     text = Template(filename=path).render(  # noqa: S702 - it makes Python, not HTML
         message=docstring(message),
@@ -55,6 +64,33 @@ def render_file(
     )
     ast.parse(text)
     return str(text)
+
+
+def _add_values(new: NewValues, context: MigrationContext, imports: set[str]) -> list[str]:
+    # The string goes through text(), which takes a colon for a parameter's.
+    statements = [statement.replace(":", "\\:") for statement in new.statements()]
+    lines = ["if op.get_context().dialect.name == 'postgresql':"]
+    lines += [f"    op.execute({statement!r})" for statement in statements]
+    if new.elsewhere.ops:
+        lines += [
+            "else:",
+            textwrap.indent(_render(new.elsewhere, context, Enums(), imports), "    "),
+        ]
+    return lines
+
+
+def _keep_values(new: NewValues, context: MigrationContext, imports: set[str]) -> list[str]:
+    values = ", ".join(map(ascii, new.added))
+    lines = [f"# PostgreSQL cannot take a value from a type: {new.name} keeps {values}."]
+    if new.elsewhere.ops:
+        body = _render(new.elsewhere.reverse(), context, Enums(), imports)
+        lines += [
+            "if op.get_context().dialect.name != 'postgresql':",
+            textwrap.indent(body, "    "),
+        ]
+    else:
+        lines.append("pass")
+    return lines
 
 
 def _render(operations: Any, context: MigrationContext, enums: Enums, imports: set[str]) -> str:

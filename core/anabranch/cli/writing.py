@@ -27,16 +27,23 @@ def make_migrations_command(manager: Manager) -> click.Command:
         that all revisions built. Only what the plugin owns is looked at; without a difference no
         file is written.
         """
+        notes: list[str] = []
+
+        def note(text: str) -> None:
+            notes.append(text)
+            console.say(f"Note      {text}")
+
         with told():
             written = manager().revision(
                 deployment_dir,
                 plugin=plugin,
                 initialize=initialize,
                 message=message,
-                report=lambda note: console.say(f"Note      {note}"),
+                report=note,
             )
             if written is None:
-                console.say("No change: the models say what the database has.")
+                same = "No change: the models say what the database has."
+                console.say("No change that can be written." if notes else same)
                 return
             console.say(f"Wrote     {written.path}")
             for line in written.operations:
