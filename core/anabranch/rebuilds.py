@@ -93,6 +93,7 @@ class RebuildGuard(Guard):
         self._is_unchecked = False
         self._is_running = False
         self._is_listening = False
+        self._step: Step | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -100,12 +101,13 @@ class RebuildGuard(Guard):
         self._restorer = Restorer(self._catalogue, self._inspect)
 
     @contextmanager
-    def running(self, step: Step) -> Generator[None, None, None]:  # noqa: ARG002
+    def running(self, step: Step) -> Generator[None, None, None]:
         connection = self._connection
         if connection.dialect.name != "sqlite":
             yield
             return
         self._begin()
+        self._step = step
         if not self._is_listening:
             # Once, for as long as the connection lives: to listen and to stop takes its time.
             event.listen(connection, "before_cursor_execute", self._before, retval=True)
@@ -259,6 +261,37 @@ class RebuildGuard(Guard):
         for table in map(_main, dropped_tables(statement)):
             if table not in self._seen.made and table not in self._seen.aside:
                 self._take(table)
+            if table not in self._seen.made:
+                self._spare_children(table)
+
+    def _spare_children(self, table: str) -> None:
+        """Stop a drop that would take along the rows that refer to *table*.
+
+        A run has foreign keys off; with them on, which a script can do between two transactions,
+        SQLite deletes the rows of a table before it drops it.
+        """
+        if self._step is None or not self._catalogue.rows("PRAGMA foreign_keys")[0][0]:
+            return
+        children = self._catalogue.rows(
+            "SELECT DISTINCT m.name FROM sqlite_master m, pragma_foreign_key_list(m.name) k "
+            "WHERE m.type = 'table' AND m.name <> ? COLLATE NOCASE "
+            "AND k.\"table\" = ? COLLATE NOCASE AND k.on_delete NOT IN ('NO ACTION', 'RESTRICT')",
+            table,
+            table,
+        )
+        losers = [
+            str(name)
+            for (name,) in children
+            if self._catalogue.rows(f"SELECT 1 FROM {quoted(name)} LIMIT 1")  # noqa: S608
+        ]
+        if losers:
+            raise GuardError(
+                f"it drops {table} with foreign keys on, which deletes or changes rows of "
+                f"{', '.join(losers)} too.",
+                self._step,
+                code="AB231",
+                remedy="Its author leaves PRAGMA foreign_keys off.",
+            )
 
     def _before_rename(self, statement: str) -> None:
         name, target = renamed_table(statement)

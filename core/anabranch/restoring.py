@@ -76,7 +76,7 @@ def run_restore(access: Access, name: str, options: RestoreOptions) -> Restored:
         ) from error
     run = uuid.uuid4().hex[:12]
     with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
-        _require_kin(access.recorder, connection, backup)
+        _require_kin(access.recorder, connection, backup, folder)
         kept = _keep(folder, file, run)
         try:
             copy_into(backup, file, timeout=_TIMEOUT)
@@ -99,10 +99,13 @@ def _folder(access: Access) -> BackupFolder:
     return backup_folder(access.deployment, _file(access))
 
 
-def _require_kin(recorder: Recorder, connection: sa.Connection, backup: Path) -> None:
+def _require_kin(
+    recorder: Recorder, connection: sa.Connection, backup: Path, folder: BackupFolder
+) -> None:
     """Refuse a backup of another database: their journals do not begin alike.
 
-    A database that cannot be read, or that nothing was done to yet, cannot be told apart.
+    A database that cannot be read cannot be told apart. A backup from before the first run has no
+    journal: then it must be where ours are.
     """
     copy = Database.of(sa.URL.create("sqlite", database=str(backup)))
     with copy.look() as reader:
@@ -113,6 +116,11 @@ def _require_kin(recorder: Recorder, connection: sa.Connection, backup: Path) ->
         ours = ()
     finally:
         connection.rollback()
+    if ours and not theirs and backup.resolve().parent != folder.path.resolve():
+        raise BackupError(
+            f"Nothing in {backup} says that it is a backup of this database.",
+            remedy=f"If it is, put it into {folder.path} and name it again.",
+        )
     if ours and theirs and ours != theirs:
         raise BackupError(
             f"{backup} is a backup of another database: their journals begin differently.",

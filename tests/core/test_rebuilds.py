@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -419,3 +420,18 @@ def test_odd_names_are_followed(shelf: Shelf, name: str) -> None:
     assert "DESC" in shelf.sql(f"i {name}")
     shelf.database.execute(f"""INSERT INTO "{name}" ("ö n") VALUES ('x')""")
     assert shelf.column("SELECT text FROM log") == ["x"]
+
+
+def test_rows_that_a_drop_with_foreign_keys_on_would_delete_are_spared(shelf: Shelf) -> None:
+    shelf.made_of(
+        ITEM,
+        "CREATE TABLE part (id INTEGER PRIMARY KEY, "
+        "item INTEGER REFERENCES item (id) ON DELETE CASCADE)",
+        ROWS,
+        "INSERT INTO part VALUES (1, 1), (2, 2)",
+    )
+    on = "with op.get_context().autocommit_block():\n    op.execute('PRAGMA foreign_keys = ON')\n"
+    with pytest.raises(RevisionError, match=r"drops item with foreign keys on.* rows of part"):
+        shelf.run(on + textwrap.indent(REBUILD.strip(), "    "))
+    assert len(shelf.database.rows("part")) == 2
+    assert len(shelf.database.rows("item")) == 2

@@ -232,3 +232,15 @@ def test_a_restore_that_is_killed_leaves_the_old_content_or_the_new(
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert len(seen) == 12
     assert "old" in seen
+
+
+def test_a_file_that_nothing_ties_to_this_database_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path, sqlite(tmp_path / "store.sqlite"))
+    store.core(revision_file("c1", upgrade=table("one")))
+    store.upgrade()
+    before = store.database.dump()
+    other = sqlite(tmp_path / "other.sqlite")
+    other.execute("CREATE TABLE stranger (id INTEGER)")
+    done = store.db("restore", str(other.path), "--yes").expect(8)
+    assert "Nothing in" in done.err
+    assert store.database.dump() == before
