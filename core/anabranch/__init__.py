@@ -3,6 +3,7 @@
 from anabranch.errors import AnabranchError as AnabranchError
 from anabranch.errors import BackupError as BackupError
 from anabranch.errors import ConfigurationError as ConfigurationError
+from anabranch.errors import DestructiveError as DestructiveError
 from anabranch.errors import IntegrityError as IntegrityError
 from anabranch.errors import LockError as LockError
 from anabranch.errors import PendingError as PendingError
@@ -16,6 +17,7 @@ __all__ = [
     "AnabranchError",
     "BackupError",
     "ConfigurationError",
+    "DestructiveError",
     "IntegrityError",
     "LockError",
     "MigrationManager",

@@ -86,7 +86,8 @@ class Chronicle:
     ) -> Event:
         """Make a line of the journal about *step*.
 
-        :param detail: what it says; None for the revision's message.
+        :param detail: what it says; None for the revision's message, and why it loses rows if it
+            says so.
         """
         owner = self._discovery.get(step.key.owner)
         return Event(
@@ -99,7 +100,7 @@ class Chronicle:
             version=owner.version if owner else "",
             duration=duration,
             actor=self.actor,
-            detail=step.revision.message if detail is None else detail,
+            detail=_detail(step) if detail is None else detail,
         )
 
     def write_failure(self, step: Step, failure: AnabranchError) -> None:
@@ -127,3 +128,9 @@ class Chronicle:
             # A full disk or a lost server: the failure itself is what must be told.
             return f" The journal could not be written: {cause_of(error, self._database)}"
         return ""
+
+
+def _detail(step: Step) -> str:
+    """Return what the journal says of a revision: its message, and why it loses rows if it does."""
+    reason = step.revision.destructive
+    return step.revision.message + (f" (destructive: {reason})" if reason else "")

@@ -198,6 +198,33 @@ class BackupError(RefusedError):
     code = "AB403"
 
 
+class DestructiveError(RefusedError):
+    """A revision would lose rows or values that exist, or they are in its way.
+
+    :param revision: the one that would.
+    :param table: the table; *column* is empty where it is the whole of it.
+    :param rows: how many rows are concerned.
+    """
+
+    code = "AB431"
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        revision: RevisionKey,
+        table: str,
+        column: str,
+        rows: int,
+        remedy: str,
+    ) -> None:
+        super().__init__(what, remedy=remedy)
+        self.revision = revision
+        self.table = table
+        self.column = column
+        self.rows = rows
+
+
 class DependedOnError(RefusedError):
     """Others would lose what they need, and nobody agreed to that."""
 

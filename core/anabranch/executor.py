@@ -413,7 +413,7 @@ class Executor:
 
     def _begin_run(self, plan: Plan) -> None:
         self._recorder.prepare(self._connection)
-        detail = f"plan {plan.digest}"
+        detail = f"plan {plan.digest} of {len(plan.steps)}"
         if plan.direction == "downgrade":
             detail += " downwards"
         self._chronicle.note("run", detail)

@@ -126,6 +126,7 @@ class MigrationManager:
         transaction: Mode = "auto",
         strict: bool = False,
         backup: bool | None = None,
+        allow_destructive: bool = False,
         rehearse: bool = False,
         report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
         waiting: Callable[[str], None] = unheard,
@@ -146,9 +147,12 @@ class MigrationManager:
             says, or yes. A SQLite database without a deployment is copied into the folder
             ``backups`` beside its file.
         :param rehearse: rehearse first, and run only if that goes well; see :meth:`rehearse`.
+        :param allow_destructive: whether revisions may lose rows that exist. Without it one that
+            would, and does not say so by ``destructive = "reason"``, stops the run.
         :param report: told of each revision as it starts and ends.
         :param waiting: told who holds the lock, if somebody does.
         :param notice: told in a line of what else is done: the backup, the rehearsal.
+        :raises DestructiveError: if a revision would lose rows, or rows are in its way.
         :raises BackupError: if no backup can be made.
         :raises IntegrityError: if a fault stops the run before it starts.
         :raises RevisionError: if a revision fails.
@@ -161,6 +165,7 @@ class MigrationManager:
             transaction=transaction,
             strict=strict,
             backup=backup,
+            allow_destructive=allow_destructive,
             rehearse=rehearse,
             report=report,
             waiting=waiting,

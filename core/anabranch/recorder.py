@@ -291,6 +291,27 @@ class Recorder:
         ).first()
         return None if last is None else last.detail if last.event == "finished" else ""
 
+    def was_complete(self, connection: sa.Connection) -> bool:
+        """Tell whether the database ever was at the end of a plan, or is another tool's work.
+
+        Until then an application cannot have used it.
+        """
+        event, run, detail = self._journal.c.event, self._journal.c.run, self._journal.c.detail
+        rows = connection.execute(
+            sa.select(event, run, detail).where(event.not_in(("applied", "failed")))
+        ).all()
+        applied = connection.execute(
+            sa.select(run, sa.func.count()).where(event == "applied").group_by(run)
+        )
+        done: dict[str, int] = {row[0]: row[1] for row in applied}
+        planned = (
+            (row.run, row.detail.rpartition(" of ")[2]) for row in rows if row.event == "run"
+        )
+        others = any(row.event in ("adopted", "stamped", "finished") for row in rows)
+        return others or any(
+            not number.isdigit() or done.get(id_, 0) >= int(number) for id_, number in planned
+        )
+
     def objects(self, connection: sa.Connection) -> tuple[OwnedObject, ...]:
         """Read who owns which table, and which column, index and constraint on it."""
         return self._owned(connection, self._objects.c.kind.not_in(_STANDING))

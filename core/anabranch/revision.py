@@ -37,6 +37,7 @@ class Revision:
 
     :ivar plain: whether nothing in the file could end a transaction unseen: it has no way to the
         driver, imports nothing but Alembic's operations and SQLAlchemy, and speaks of no commit.
+    :ivar destructive: why it loses rows on purpose; empty if it does not say so.
     """
 
     key: RevisionKey
@@ -49,6 +50,7 @@ class Revision:
     checksum: str = ""
     autocommit: bool = False
     plain: bool = False
+    destructive: str = ""
 
     @property
     def owner(self) -> str:

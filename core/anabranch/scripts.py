@@ -56,6 +56,8 @@ _MEDDLING = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 
+_DESTRUCTIVE = re.compile(r"^destructive[ \t]*(?::[^=\n]+)?=[ \t]*([^=\n][^\n]*)$", re.MULTILINE)
+
 
 class _ComputedError(Exception):
     """The header cannot be read without running the file."""
@@ -141,11 +143,12 @@ def _for_cache(revision: Revision | None) -> list[Any]:
         revision.checksum,
         revision.autocommit,
         revision.plain,
+        revision.destructive,
     ]
 
 
 def _from_cache(owner: str, path: str, known: list[Any]) -> Revision:
-    id_, down, depends, labels, message, created, checksum_, autocommit, plain = known
+    id_, down, depends, labels, message, created, checksum_, *more = known
     return Revision(
         RevisionKey(owner, id_),
         tuple(down),
@@ -155,8 +158,7 @@ def _from_cache(owner: str, path: str, known: list[Any]) -> Revision:
         created and datetime.fromisoformat(created),
         path,
         checksum_,
-        autocommit,
-        plain,
+        *more,
     )
 
 
@@ -201,10 +203,21 @@ def _read(owner: str, path: Path) -> tuple[Revision | None, bool]:
             checksum=checksum(text),
             autocommit=bool(_AUTOCOMMIT.search(text)),
             plain=not _MEDDLING.search(text),
+            destructive=_destructive(text),
         )
     except (RecursionError, MemoryError) as error:  # the latter from Python's own parser
         raise _UnreadableError("it is nested too deeply.") from error
     return revision, is_certain
+
+
+def _destructive(text: str) -> str:
+    """Return the reason that a file gives for losing rows, a string on one line."""
+    match = _DESTRUCTIVE.search(text)
+    try:
+        reason = ast.literal_eval(_COMMENT.sub("", match[1]).strip()) if match else ""
+    except (ValueError, SyntaxError):
+        return ""
+    return " ".join(reason.split()) if isinstance(reason, str) else ""
 
 
 def _decode(raw: bytes) -> str:

@@ -21,6 +21,7 @@ from anabranch.transactions import Mode
 
 if TYPE_CHECKING:
     from anabranch.executor import Executor, Progress
+    from anabranch.guards import Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class UpgradeOptions:
     digest: str | None = None
     transaction: Mode = "auto"
     backup: bool | None = None
+    allow_destructive: bool = False
     rehearse: bool = False
     report: Callable[[Progress], None]
     waiting: Callable[[str], None]
@@ -176,7 +178,9 @@ def make_ready(
     """Load the hooks of who takes part in *plan*, and ask for their requirements.
 
     :raises RequirementError: if one is not met.
+    :raises DestructiveError: if it is sure that *plan* would lose rows, and that is not allowed.
     """
+    from anabranch.destructive import loss_guards
     from anabranch.executor import Executor
     from anabranch.hooks import Hooks
     from anabranch.lock_guard import lock_guards
@@ -199,6 +203,9 @@ def make_ready(
             "Requirements are not met:\n" + "\n".join(f"  {text}" for text in unmet),
             remedy="Provide them, or disable the plugins that ask for them.",
         )
+    losses: tuple[Guard, ...] = ()
+    if plan and not options.allow_destructive:
+        losses = loss_guards(access.recorder, connection, reading, plan)
     finishes = not broken and (plugins or installation.hooking)
     executor = Executor(
         database=access.database,
@@ -211,6 +218,6 @@ def make_ready(
         metadata=core_metadata(metadata),
         report=options.report,
         finished=installation.hooks_digest if finishes else "",
-        guards=lock_guards(access.lock),
+        guards=(*lock_guards(access.lock), *losses),
     )
     return ReadyRun(executor, plan, broken)

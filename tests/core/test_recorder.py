@@ -106,7 +106,15 @@ def test_every_column_of_the_journal_is_recorded(store: Store) -> None:
     assert run["at"] <= applied["at"] == store.database.rows("anabranch_revision")[0]["applied_at"]
     assert applied["duration"] == store.database.rows("anabranch_revision")[0]["duration"]
     rest = ("event", "owner", "revision", "distribution", "version", "actor", "detail")
-    assert tuple(run[name] for name in rest) == ("run", "", "", "", "", actor, f"plan {digest}")
+    assert tuple(run[name] for name in rest) == (
+        "run",
+        "",
+        "",
+        "",
+        "",
+        actor,
+        f"plan {digest} of 1",
+    )
     assert tuple(applied[name] for name in rest) == (
         *("applied", "core", "c1", "store", "2.4", actor),
         "Create customers",

@@ -31,6 +31,9 @@ def init_db_command(manager: Manager) -> click.Command:
     @directory
     @lock_timeout_option
     @click.option("--digest", help="Run only the plan that has this digest ('db plan' shows it).")
+    @click.option(
+        "--allow-destructive", is_flag=True, help="Let revisions lose rows and values that exist."
+    )
     @no_backup_option
     @click.option("--rehearse", is_flag=True, help="Rehearse first; run if that goes well.")
     @click.option(
@@ -52,6 +55,7 @@ def init_db_command(manager: Manager) -> click.Command:
         atomic: bool,
         strict: bool,
         no_backup: bool,
+        allow_destructive: bool,
         rehearse: bool,
     ) -> None:
         """Create or upgrade the database of DEPLOYMENT_DIR.
@@ -72,6 +76,7 @@ def init_db_command(manager: Manager) -> click.Command:
                 strict=strict,
                 report=say_progress,
                 backup=False if no_backup else None,
+                allow_destructive=allow_destructive,
                 rehearse=rehearse,
                 waiting=say_waiting,
                 notice=console.say,

@@ -78,6 +78,7 @@ def step_json(step: Step, outline: Outline | None = None) -> dict[str, Any]:
         "path": revision.path,
         "operations": outline and [_operation_json(item) for item in outline.operations],
         "destructive": outline and outline.is_destructive,
+        "destructive_reason": revision.destructive,
         "irreversible": outline and outline.is_irreversible,
         "reads_database": outline and outline.reads,
     }
@@ -119,4 +120,6 @@ def _note(step: Step, outline: Outline, indent: str) -> str:
     }
     shown = ", ".join(name for name, is_so in marks.items() if is_so)
     line = ", ".join(words) + (f"  ! {shown}" if shown else "")
+    if reason := step.revision.destructive:
+        line += f" ({one_line(reason)})"
     return indent + line if line else ""

@@ -1,0 +1,333 @@
+"""Revisions that would lose rows that exist stop, unless somebody said that this is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anabranch import DestructiveError, RevisionError
+from support.databases import Database
+from support.store import Store
+from support.trees import revision_file
+
+ITEM = """
+op.create_table(
+    "item",
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(40)),
+    sa.Column("price", sa.Numeric(10, 2)),
+)
+"""
+ROWS = "INSERT INTO item (id, name, price) VALUES (1, 'Pen', 1.5), (2, NULL, 3)"
+
+
+@pytest.fixture
+def store(tmp_path: Path, database: Database) -> Iterator[Store]:
+    store = Store(tmp_path, database)
+    yield store
+    store.site.close()
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path, sqlite_database: Database) -> Store:
+    return Store(tmp_path, sqlite_database)
+
+
+@pytest.fixture
+def postgresql_store(tmp_path: Path, postgresql_database: Database) -> Store:
+    return Store(tmp_path, postgresql_database)
+
+
+def prepare(store: Store, *rows: str, first: str = ITEM) -> None:
+    """Bring the database to the first revision, and let an application write *rows*."""
+    store.core(revision_file("c1", upgrade=first))
+    store.upgrade()
+    if rows:
+        store.database.execute(*rows)
+
+
+def upgrade(store: Store, *bodies: str, first: str = ITEM, **options: object) -> list[str]:
+    """Run *bodies* as the revisions that follow the first."""
+    later = (
+        revision_file(f"c{number}", down=f"c{number - 1}", upgrade=body)
+        for number, body in enumerate(bodies, start=2)
+    )
+    store.core(revision_file("c1", upgrade=first), *later)
+    return store.upgrade(**options)
+
+
+def refused(store: Store, *bodies: str, first: str = ITEM) -> DestructiveError:
+    """*bodies* are refused before any of them runs, and the database is as it was."""
+    before, applied = store.database.schema(), store.applied
+    rows = store.database.rows("item")
+    with pytest.raises(DestructiveError) as raised:
+        upgrade(store, *bodies, first=first)
+    assert (raised.value.code, raised.value.exit_code) == ("AB431", 8)
+    assert store.database.schema() == before
+    assert store.database.rows("item") == rows
+    assert store.applied == applied
+    return raised.value
+
+
+BATCH = 'with op.batch_alter_table("item") as batch:\n    batch.'
+
+LOSING = {
+    "drop table": ("op.drop_table('item')", "drop table item: it has 2 rows", 2),
+    "drop table in SQL": ("op.execute('DROP TABLE item')", "drop table item: it has 2 rows", 2),
+    "drop column": (
+        "op.drop_column('item', 'name')",
+        "drop column item.name: 1 row has a value",
+        1,
+    ),
+    "batch": (BATCH + "drop_column('price')", "drop column item.price: 2 rows have a value", 2),
+    "loop": (
+        "for name in ('price',):\n    op.drop_column('item', name)",
+        "drop column item.price: 2 rows have a value",
+        2,
+    ),
+    "code": (
+        "op.get_bind().exec_driver_sql('ALTER TABLE item DROP COLUMN price')",
+        "drop column item.price: 2 rows have a value",
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("how", LOSING)
+def test_what_would_lose_rows_is_refused_until_it_is_allowed(store: Store, how: str) -> None:
+    body, words, rows = LOSING[how]
+    prepare(store, ROWS)
+    error = refused(store, body)
+    assert error.what == f"core@c2 would {words}."
+    assert (str(error.revision), error.table, error.rows) == ("core@c2", "item", rows)
+    assert "--allow-destructive" in error.remedy
+    assert upgrade(store, body, allow_destructive=True) == ["core@c2"]
+
+
+@pytest.mark.parametrize("how", LOSING)
+def test_an_empty_table_asks_nothing(store: Store, how: str) -> None:
+    prepare(store)
+    assert upgrade(store, LOSING[how][0]) == ["core@c2"]
+
+
+def test_a_column_without_values_asks_nothing(store: Store) -> None:
+    prepare(store, "INSERT INTO item (id) VALUES (1)")
+    assert upgrade(store, "op.drop_column('item', 'name')", BATCH + "drop_column('price')") == [
+        "core@c2",
+        "core@c3",
+    ]
+
+
+def test_a_revision_may_say_that_it_is_meant(store: Store) -> None:
+    """Its reason stands in the journal and in the plan."""
+    prepare(store, ROWS)
+    meant = 'destructive = "the table moved to the plugin items"'
+    source = revision_file("c2", down="c1", message="Drop items", upgrade="op.drop_table('item')")
+    store.core(
+        revision_file("c1", upgrade=ITEM),
+        source.replace("branch_labels", f"{meant}\nbranch_labels"),
+    )
+    assert "(the table moved to the plugin items)" in store.db("plan").out
+    assert store.upgrade() == ["core@c2"]
+    rows = store.database.execute("SELECT detail FROM anabranch_journal WHERE revision = 'c2'")
+    assert [row["detail"] for row in rows] == [
+        "Drop items (destructive: the table moved to the plugin items)"
+    ]
+
+
+def test_the_command_line_names_the_loss_and_takes_the_permission(store: Store) -> None:
+    prepare(store, ROWS)
+    store.core(
+        revision_file("c1", upgrade=ITEM),
+        revision_file("c2", down="c1", upgrade="op.drop_table('item')"),
+    )
+    result = store.init_db()
+    assert result.code == 8
+    assert "Error AB431: core@c2 would drop table item: it has 2 rows." in result.err
+    assert "The database was not changed." in result.err
+    assert store.init_db("--allow-destructive").code == 0
+
+
+def test_nothing_of_the_run_is_done_where_the_loss_is_sure(store: Store) -> None:
+    """On PostgreSQL the revisions before it would be committed."""
+    prepare(store, ROWS)
+    refused(
+        store,
+        "op.create_table('shelf', sa.Column('id', sa.Integer))",
+        "op.drop_column('item', 'name')",
+    )
+
+
+def test_a_loss_found_on_the_way_keeps_what_is_committed(postgresql_store: Store) -> None:
+    store = postgresql_store
+    prepare(store, ROWS)
+    with pytest.raises(DestructiveError) as raised:
+        upgrade(
+            store,
+            "op.create_table('shelf', sa.Column('id', sa.Integer))",
+            LOSING["loop"][0],
+        )
+    assert raised.value.exit_code == 8
+    assert "core@c3 was rolled back" in raised.value.state
+    assert "the last is core@c2" in raised.value.state
+    assert store.applied == {"core@c1", "core@c2"}
+
+
+# -- what loses nothing
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "op.execute('DELETE FROM item')\nop.drop_table('item')",
+        "op.execute('UPDATE item SET price = NULL')\nop.drop_column('item', 'price')",
+        "op.rename_table('item', 'thing')\nop.drop_table('thing') if False else None",
+        "op.execute('CREATE TABLE thing AS SELECT * FROM item')\nop.drop_table('item')",
+        "op.create_table('thing', sa.Column('a', sa.Integer), sa.Column('b', sa.String(40)),"
+        " sa.Column('c', sa.Numeric))\n"
+        "op.execute('INSERT INTO thing (a, b, c) SELECT id, name, price FROM item')\n"
+        "op.drop_table('item')",
+        BATCH + "alter_column('name', new_column_name='title', existing_type=sa.String(40))",
+        BATCH + "alter_column('name', type_=sa.String(80), existing_type=sa.String(40))",
+        "op.create_table('notes', sa.Column('id', sa.Integer))\n"
+        "op.execute('INSERT INTO notes SELECT id FROM item')\nop.drop_table('notes')",
+        "op.add_column('item', sa.Column('n', sa.Integer, nullable=False, server_default='1'))",
+    ],
+)
+def test_what_moves_or_empties_first_loses_nothing(store: Store, body: str) -> None:
+    prepare(store, ROWS)
+    assert upgrade(store, body) == ["core@c2"]
+
+
+def test_what_an_earlier_pending_revision_emptied_loses_nothing(store: Store) -> None:
+    prepare(store, ROWS)
+    assert upgrade(store, "op.execute('DELETE FROM item')", "op.drop_table('item')")
+
+
+def test_what_is_copied_in_part_is_lost_in_part(store: Store) -> None:
+    prepare(store, ROWS)
+    copy = "op.execute('CREATE TABLE thing AS SELECT {} FROM item{}')\nop.drop_table('item')"
+    error = refused(store, copy.format("id, name", ""))
+    assert error.what == "core@c2 would drop column item.price: 2 rows have a value."
+    error = refused(store, copy.format("*", " WHERE id = 1"))
+    assert error.what == "core@c2 would drop table item: 1 row are not copied."
+
+
+def test_a_copy_that_is_dropped_in_turn_is_lost(store: Store) -> None:
+    prepare(store, ROWS)
+    refused(
+        store,
+        "op.execute('CREATE TABLE thing AS SELECT * FROM item')\n"
+        "op.drop_table('item')\nop.drop_table('thing')",
+    )
+
+
+SEEDED = ITEM + f'op.execute("{ROWS}")'
+
+
+def test_a_fresh_install_asks_nothing(store: Store) -> None:
+    """What migrations wrote and drop again is nobody's."""
+    store.core(
+        revision_file("c1", upgrade=SEEDED),
+        revision_file("c2", down="c1", upgrade=BATCH + "drop_column('price')"),
+        revision_file("c3", down="c2", upgrade="op.rename_table('item', 'thing')"),
+        revision_file("c4", down="c3", upgrade="op.drop_table('thing')"),
+    )
+    assert store.upgrade() == ["core@c1", "core@c2", "core@c3", "core@c4"]
+
+
+def test_a_fresh_install_that_was_stopped_asks_nothing_either(postgresql_store: Store) -> None:
+    store = postgresql_store
+    revisions = (
+        revision_file("c1", upgrade=SEEDED),
+        revision_file("c2", down="c1", upgrade="op.execute('SELECT 1 / 0')"),
+        revision_file("c3", down="c2", upgrade="op.drop_table('item')"),
+    )
+    store.core(*revisions)
+    with pytest.raises(RevisionError):
+        store.upgrade()
+    assert store.applied == {"core@c1"}
+    store.core(revisions[0], revisions[1].replace("1 / 0", "1 / 1"), revisions[2])
+    assert store.upgrade() == ["core@c2", "core@c3"]
+
+
+def test_tables_that_were_there_before_us_are_asked_about(store: Store) -> None:
+    store.database.execute("CREATE TABLE old (id INTEGER)", "INSERT INTO old VALUES (1)")
+    store.core(revision_file("c1", upgrade="op.drop_table('old')"))
+    with pytest.raises(DestructiveError, match=r"core@c1 would drop table old: it has 1 row\."):
+        store.upgrade()
+    assert store.database.rows("old") == [{"id": 1}]
+
+
+# -- NOT NULL and types
+
+
+NOT_NULL = BATCH + "alter_column('name', nullable=False, existing_type=sa.String(40))"
+
+
+def test_not_null_on_a_column_with_nulls_is_refused(store: Store) -> None:
+    prepare(store, ROWS)
+    error = refused(store, NOT_NULL)
+    assert error.what == "core@c2 would set item.name not null: 1 row has no value."
+    assert error.remedy == "Give these rows a value first."
+    filled = f"op.execute(\"UPDATE item SET name = '-' WHERE name IS NULL\")\n{NOT_NULL}"
+    assert upgrade(store, filled) == ["core@c2"]
+
+
+def test_not_null_is_judged_on_the_way_too(store: Store) -> None:
+    prepare(store, ROWS)
+    refused(store, "if True:\n    " + NOT_NULL.replace("\n", "\n    "))
+
+
+def test_a_required_column_without_a_default_is_refused(store: Store) -> None:
+    prepare(store, ROWS)
+    body = BATCH + "add_column(sa.Column('n', sa.Integer, nullable=False))"
+    error = refused(store, body)
+    assert (
+        "add column item.n, not null and without a server default: there are 2 rows" in error.what
+    )
+
+
+CASTS = [
+    ("sqlite", "name", "sa.String(40)", "sa.Integer()", "'12a'", True),
+    ("sqlite", "name", "sa.String(40)", "sa.Integer()", "'12'", False),
+    ("sqlite", "name", "sa.String(40)", "sa.DateTime()", "'2024-01-02 03:04:05'", True),
+    ("sqlite", "price", "sa.Numeric(10, 2)", "sa.Integer()", "1.5", True),
+    ("sqlite", "price", "sa.Numeric(10, 2)", "sa.Integer()", "2", False),
+    ("sqlite", "price", "sa.Numeric(10, 2)", "sa.String(20)", "2.25", False),
+    ("postgresql", "name", "sa.String(40)", "sa.String(5)", "'12345'", False),
+    ("postgresql", "price", "sa.Numeric(10, 2)", "sa.Integer()", "1.5", True),
+    ("postgresql", "price", "sa.Numeric(10, 2)", "sa.Integer()", "2", False),
+    ("postgresql", "price", "sa.Numeric(10, 2)", "sa.Numeric(10, 1)", "1.55", True),
+]
+
+
+@pytest.mark.parametrize(
+    ("database", "column", "was", "type_", "value", "loses"), CASTS, indirect=["database"]
+)
+def test_a_type_that_changes_values_is_refused(
+    store: Store, column: str, was: str, type_: str, value: str, loses: bool
+) -> None:
+    """Whether it does is asked of the values there are."""
+    prepare(store, f"INSERT INTO item (id, {column}) VALUES (1, {value})")
+    body = BATCH + f"alter_column({column!r}, type_={type_}, existing_type={was})"
+    if loses:
+        error = refused(store, body)
+        assert "1 value would not stay what it is" in error.what
+    else:
+        assert upgrade(store, body) == ["core@c2"]
+
+
+def test_a_cast_that_cuts_is_refused_and_a_conversion_is_meant(postgresql_store: Store) -> None:
+    prepare(postgresql_store, ROWS)
+    alter = "op.alter_column('item', 'name', type_=sa.{}, postgresql_using={!r})"
+    refused(postgresql_store, alter.format("String(2)", "name::varchar(2)"))
+    assert upgrade(postgresql_store, alter.format("Boolean()", "name = 'Pen'")) == ["core@c2"]
+
+
+def test_names_are_found_in_any_spelling(store: Store) -> None:
+    prepare(store, ROWS)
+    for body in ("op.execute('drop table ITEM')", "op.execute('ALTER TABLE Item DROP Name')"):
+        refused(store, body)
