@@ -46,6 +46,7 @@ from anabranch.replay import Replay
 from anabranch.revision import CORE, RevisionKey
 from anabranch.seeding import sow, unannounced
 from anabranch.transactions import Mode, Unit, units_of
+from anabranch.verification import verify
 from anabranch.wording import counted
 
 
@@ -352,6 +353,8 @@ class Executor:
         touched = run.tracker.touched()
         for guard in run.guards:
             guard.check(step, touched)
+        if plan.direction == "upgrade":
+            verify(script, step, self._connection)
         duration = time.monotonic() - started
         if plan.direction == "upgrade":
             self._chronicle.note_applied(step, duration, run.tracker.finish(step.key))

@@ -136,7 +136,7 @@ def _dump(database: Path) -> list[str]:
 
 def _anabranch(folder: Path, database: Path) -> None:
     manager = MigrationManager("mill", metadata=sa.MetaData(), migrations=folder)
-    manager.upgrade(f"sqlite:///{database}")
+    manager.upgrade(f"sqlite:///{database}", allow_destructive=True)
 
 
 def _alembic(foreign_keys: str) -> Migrate:

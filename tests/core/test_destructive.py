@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def prepare(store: Store, *rows: str, first: str = ITEM) -> None:
         store.database.execute(*rows)
 
 
-def upgrade(store: Store, *bodies: str, first: str = ITEM, **options: object) -> list[str]:
+def upgrade(store: Store, *bodies: str, first: str = ITEM, **options: Any) -> list[str]:
     """Run *bodies* as the revisions that follow the first."""
     later = (
         revision_file(f"c{number}", down=f"c{number - 1}", upgrade=body)
