@@ -43,6 +43,7 @@ from anabranch.statements import (
 _VERB = re.compile(
     r"(?:\s+|--[^\n]*\n|/\*.*?\*/)*(CREATE|DROP|ALTER|INSERT)\b", re.IGNORECASE | re.DOTALL
 )
+_SELECT = re.compile(r"\bSELECT\b", re.IGNORECASE)
 _PLAIN_CAST = re.compile(
     r"""\s*(?:CAST\s*\(\s*["\w.]+\s+AS\b.*\)|\(?\s*["\w.]+\s*\)?\s*::.*)\s*""",
     re.IGNORECASE | re.DOTALL,
@@ -143,7 +144,7 @@ class DestructionGuard(Guard):
             for part in parts if _key(schema, name) not in self._seen.made else ():
                 if (loss := self._altered((schema, name), part)) is not None:
                     yield loss
-        elif re.search(r"\bSELECT\b", statement, re.IGNORECASE):
+        elif _SELECT.search(statement):
             yield from self._copied(verb, statement)
 
     def _dropped(self, table: _Table) -> Iterator[Loss]:
@@ -185,7 +186,8 @@ class DestructionGuard(Guard):
             (i for i in range(select, len(found)) if _is_from(found, i, found[select].depth)), 0
         )
         if verb == "CREATE":
-            target = created("TABLE", found)
+            kind, *made = created(statement)
+            target = (made[0], made[1]) if kind == "TABLE" else ("", "")
         else:
             into = next((i for i, token in enumerate(found) if token.word == "INTO"), len(found))
             target = read_name(found[into + 1 :])[:2] if into < select else ("", "")
@@ -241,8 +243,10 @@ class DestructionGuard(Guard):
         if match is None:
             return
         verb, seen = match[1].upper(), self._seen
-        if verb == "CREATE" and (name := created("TABLE", tokens(statement)))[1]:
-            seen.made.add(_key(*name))
+        if verb == "CREATE":
+            kind, *made = created(statement)
+            if kind == "TABLE":
+                seen.made.add(_key(*made))
         elif verb == "ALTER":
             self._noted(statement)
         if self._copying is not None:

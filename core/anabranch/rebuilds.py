@@ -177,15 +177,13 @@ class RebuildGuard(Guard):
             deque(self._restorer.put_back_indexes(table, before), maxlen=0)
 
     def _before_create(self, statement: str) -> str:
-        found = tokens(statement)
-        for kind in ("TRIGGER", "INDEX"):
-            _, name = created(kind, found)
-            if folded(name) in self._restorer.restored:
-                # The script makes anew what it knows to be lost.
-                self._restorer.restored.discard(folded(name))
-                self._catalogue.rows(f"DROP {kind} IF EXISTS {quoted(name)}")
-        name = _main(created("TABLE", found))
-        if not name.startswith(_TEMPORARY):
+        kind, schema, made = created(statement)
+        if kind in {"TRIGGER", "INDEX"} and folded(made) in self._restorer.restored:
+            # The script makes anew what it knows to be lost.
+            self._restorer.restored.discard(folded(made))
+            self._catalogue.rows(f"DROP {kind} IF EXISTS {quoted(made)}")
+        name = _main((schema, made))
+        if kind != "TABLE" or not name.startswith(_TEMPORARY):
             return statement
         sources = self._catalogue.rows(
             "SELECT name FROM sqlite_master WHERE type = 'table' "
@@ -327,7 +325,8 @@ class RebuildGuard(Guard):
             return
         verb = _verb(statement)
         if verb == "CREATE":
-            if name := _main(created("TABLE", tokens(statement))):
+            kind, *made = created(statement)
+            if kind == "TABLE" and (name := _main((made[0], made[1]))):
                 self._seen.made.add(name)
         elif verb == "DROP":
             for name in map(_main, dropped_tables(statement)):

@@ -17,6 +17,14 @@ _TOKEN = re.compile(
     r"""|\$(\w*)\$.*?\$\1\$|[^\W\d][\w$]*|\d[\w.]*|::|.""",
     re.DOTALL,
 )
+_BLANK = r"(?:\s+|--[^\n]*\n|/\*.*?\*/)"
+_NAME = r"""(?:"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[^\W\d][\w$]*)"""
+_CREATE = re.compile(
+    rf"{_BLANK}*CREATE{_BLANK}+(?:UNIQUE{_BLANK}+|UNLOGGED{_BLANK}+)?(TABLE|INDEX|TRIGGER|VIEW){_BLANK}+"
+    rf"(?:CONCURRENTLY{_BLANK}+)?(?:IF{_BLANK}+NOT{_BLANK}+EXISTS{_BLANK}+)?"
+    rf"({_NAME})(?:{_BLANK}*\.{_BLANK}*({_NAME}))?",
+    re.IGNORECASE | re.DOTALL,
+)
 _SKIPPED = re.compile(r"\s|--|/\*")
 
 Change = Literal["drop", "rename", "not null", "type", "add", "move", "other"]
@@ -137,13 +145,17 @@ def dropped_tables(statement: str) -> tuple[tuple[str, str], ...]:
     return tuple(read_name(part)[:2] for part in split(rest) if part and part[0].is_name)
 
 
-def created(kind: str, found: Sequence[Token]) -> tuple[str, str]:
-    """Return schema and name of what a CREATE statement makes if it is a *kind*; else nothing."""
-    rest = found[2:] if len(found) > 1 and found[1].word == "UNIQUE" else found[1:]
-    if not rest or rest[0].word != kind:
-        return "", ""
-    rest = _without(rest[1:], "IF", "NOT", "EXISTS")
-    return read_name(rest)[:2] if rest else ("", "")
+def created(statement: str) -> tuple[str, str, str]:
+    """Return what kind of thing a CREATE makes, its schema and its name; empty for anything else.
+
+    Temporary things are nobody's, and none of them.
+    """
+    match = _CREATE.match(statement)
+    if match is None:
+        return "", "", ""
+    kind, first, second = match.groups(default="")
+    schema, name = (first, second) if second else ("", first)
+    return kind.upper(), unquoted(schema) if schema else "", unquoted(name)
 
 
 def dropped(found: Sequence[Token]) -> tuple[str, str]:

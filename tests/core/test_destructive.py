@@ -32,6 +32,13 @@ def store(tmp_path: Path, database: Database) -> Iterator[Store]:
 
 
 @pytest.fixture
+def every_store(tmp_path: Path, every_database: Database) -> Iterator[Store]:
+    store = Store(tmp_path, every_database)
+    yield store
+    store.site.close()
+
+
+@pytest.fixture
 def sqlite_store(tmp_path: Path, sqlite_database: Database) -> Store:
     return Store(tmp_path, sqlite_database)
 
@@ -97,14 +104,14 @@ LOSING = {
 
 
 @pytest.mark.parametrize("how", LOSING)
-def test_what_would_lose_rows_is_refused_until_it_is_allowed(store: Store, how: str) -> None:
+def test_what_would_lose_rows_is_refused_until_it_is_allowed(every_store: Store, how: str) -> None:
     body, words, rows = LOSING[how]
-    prepare(store, ROWS)
-    error = refused(store, body)
+    prepare(every_store, ROWS)
+    error = refused(every_store, body)
     assert error.what == f"core@c2 would {words}."
     assert (str(error.revision), error.table, error.rows) == ("core@c2", "item", rows)
     assert "--allow-destructive" in error.remedy
-    assert upgrade(store, body, allow_destructive=True) == ["core@c2"]
+    assert upgrade(every_store, body, allow_destructive=True) == ["core@c2"]
 
 
 @pytest.mark.parametrize("how", LOSING)
@@ -268,13 +275,13 @@ def test_tables_that_were_there_before_us_are_asked_about(store: Store) -> None:
 NOT_NULL = BATCH + "alter_column('name', nullable=False, existing_type=sa.String(40))"
 
 
-def test_not_null_on_a_column_with_nulls_is_refused(store: Store) -> None:
-    prepare(store, ROWS)
-    error = refused(store, NOT_NULL)
+def test_not_null_on_a_column_with_nulls_is_refused(every_store: Store) -> None:
+    prepare(every_store, ROWS)
+    error = refused(every_store, NOT_NULL)
     assert error.what == "core@c2 would set item.name not null: 1 row has no value."
     assert error.remedy == "Give these rows a value first."
     filled = f"op.execute(\"UPDATE item SET name = '-' WHERE name IS NULL\")\n{NOT_NULL}"
-    assert upgrade(store, filled) == ["core@c2"]
+    assert upgrade(every_store, filled) == ["core@c2"]
 
 
 def test_not_null_is_judged_on_the_way_too(store: Store) -> None:
@@ -282,10 +289,10 @@ def test_not_null_is_judged_on_the_way_too(store: Store) -> None:
     refused(store, "if True:\n    " + NOT_NULL.replace("\n", "\n    "))
 
 
-def test_a_required_column_without_a_default_is_refused(store: Store) -> None:
-    prepare(store, ROWS)
+def test_a_required_column_without_a_default_is_refused(every_store: Store) -> None:
+    prepare(every_store, ROWS)
     body = BATCH + "add_column(sa.Column('n', sa.Integer, nullable=False))"
-    error = refused(store, body)
+    error = refused(every_store, body)
     assert (
         "add column item.n, not null and without a server default: there are 2 rows" in error.what
     )
@@ -299,6 +306,11 @@ CASTS = [
     ("sqlite", "price", "sa.Numeric(10, 2)", "sa.Integer()", "2", False),
     ("sqlite", "price", "sa.Numeric(10, 2)", "sa.String(20)", "2.25", False),
     ("postgresql", "name", "sa.String(40)", "sa.String(5)", "'12345'", False),
+    ("mariadb", "price", "sa.Numeric(10, 2)", "sa.Integer()", "1.5", True),
+    ("mariadb", "price", "sa.Numeric(10, 2)", "sa.Integer()", "2", False),
+    ("mariadb", "price", "sa.Numeric(10, 2)", "sa.Numeric(10, 1)", "1.55", True),
+    ("mariadb", "name", "sa.String(40)", "sa.String(5)", "'123456'", True),
+    ("mariadb", "name", "sa.String(40)", "sa.String(5)", "'12345'", False),
     ("postgresql", "price", "sa.Numeric(10, 2)", "sa.Integer()", "1.5", True),
     ("postgresql", "price", "sa.Numeric(10, 2)", "sa.Integer()", "2", False),
     ("postgresql", "price", "sa.Numeric(10, 2)", "sa.Numeric(10, 1)", "1.55", True),
@@ -306,19 +318,21 @@ CASTS = [
 
 
 @pytest.mark.parametrize(
-    ("database", "column", "was", "type_", "value", "loses"), CASTS, indirect=["database"]
+    ("every_database", "column", "was", "type_", "value", "loses"),
+    CASTS,
+    indirect=["every_database"],
 )
 def test_a_type_that_changes_values_is_refused(
-    store: Store, column: str, was: str, type_: str, value: str, loses: bool
+    every_store: Store, column: str, was: str, type_: str, value: str, loses: bool
 ) -> None:
     """Whether it does is asked of the values there are."""
-    prepare(store, f"INSERT INTO item (id, {column}) VALUES (1, {value})")
+    prepare(every_store, f"INSERT INTO item (id, {column}) VALUES (1, {value})")
     body = BATCH + f"alter_column({column!r}, type_={type_}, existing_type={was})"
     if loses:
-        error = refused(store, body)
+        error = refused(every_store, body)
         assert "1 value would not stay what it is" in error.what
     else:
-        assert upgrade(store, body) == ["core@c2"]
+        assert upgrade(every_store, body) == ["core@c2"]
 
 
 def test_a_cast_that_cuts_is_refused_and_a_conversion_is_meant(postgresql_store: Store) -> None:
