@@ -58,7 +58,7 @@ class Shelf:
 
     def run(self, body: str) -> None:
         self.store.core(self.first, revision_file("c2", down="c1", upgrade=body))
-        self.store.upgrade()
+        self.store.upgrade(allow_destructive=True)
 
     def refuses(self, body: str, words: str) -> RevisionError:
         """*body* is refused with *words*, and the database is byte for byte what it was."""
