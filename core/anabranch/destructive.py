@@ -105,7 +105,7 @@ class DestructionGuard(Guard):
         self._seen = _Seen(made={_key(*table) for table in made or ()})
         self._step: Step | None = None
         self._copying: tuple[_Table, _Copy] | None = None
-        self._is_asking = False
+        self.is_asking = False
 
     @contextmanager
     def running(self, step: Step) -> Generator[None, None, None]:
@@ -121,17 +121,17 @@ class DestructionGuard(Guard):
             event.remove(self._connection, "after_cursor_execute", self._after)
 
     def _before(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        if self._is_asking:
+        if self.is_asking:
             return
         self._copying = None
         match = _VERB.match(statement)
         if match is None or self._step is None:
             return
-        self._is_asking = True
+        self.is_asking = True
         try:
             losses = list(self._losses(match[1].upper(), statement))
         finally:
-            self._is_asking = False
+            self.is_asking = False
         if losses and not self._step.revision.destructive:
             raise refusal(self._step, losses)
 
@@ -237,7 +237,7 @@ class DestructionGuard(Guard):
                     yield loss
 
     def _after(self, _connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
-        if self._is_asking:
+        if self.is_asking:
             return
         match = _VERB.match(statement)
         if match is None:
@@ -275,11 +275,11 @@ class DestructionGuard(Guard):
     def _rows_of(self, cursor: Any, target: _Table) -> int:
         if cursor.rowcount >= 0:
             return int(cursor.rowcount)
-        self._is_asking = True
+        self.is_asking = True
         try:
             loss = self._asker.dropped_table(*target)
         finally:
-            self._is_asking = False
+            self.is_asking = False
         return loss.rows if loss else 0
 
 

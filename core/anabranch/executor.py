@@ -133,9 +133,7 @@ class Executor:
         self._ledger = Ledger(connection, recorder, graph, state)
         # Where DDL can be rolled back nothing is ever half done.
         self._replay = (
-            Replay(connection, recorder, lambda: self._ledger.is_writing)
-            if database.dialect == "mysql"
-            else None
+            Replay(connection, recorder, self._is_ours) if database.dialect == "mysql" else None
         )
         self._guards = tuple(guards)
         self._closing = closing
@@ -363,6 +361,9 @@ class Executor:
         changes = run.tracker.finish(next(iter(step.down), step.key))
         self._chronicle.note_reverted(step, duration, changes)
         return Progress("reverted", step, run.total, duration)
+
+    def _is_ours(self) -> bool:
+        return self._ledger.is_writing or any(guard.is_asking for guard in self._guards)
 
     def _judge(self, step: Step, run: _Run) -> None:
         """Ask the guards before a script commits by hand."""

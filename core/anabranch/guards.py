@@ -34,7 +34,11 @@ class Guard:
 
     A run may have thousands of revisions in one transaction, so what is done for each of them
     must not grow with the database; :meth:`begin` and :meth:`finish` may look at all of it.
+
+    :ivar is_asking: whether what is sent right now is the guard's own question, not the script's.
     """
+
+    is_asking = False
 
     def begin(self) -> None:
         """Take note of what there is: a transaction has begun, and no revision has run in it."""

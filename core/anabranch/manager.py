@@ -392,6 +392,7 @@ class MigrationManager:
         lock_timeout: float | None = None,
         digest: str | None = None,
         strict: bool = False,
+        allow_destructive: bool = False,
         report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
         waiting: Callable[[str], None] = unheard,
         notice: Callable[[str], None] = unheard,
@@ -405,6 +406,7 @@ class MigrationManager:
         The parameters are those of :meth:`upgrade`.
 
         :raises RefusedError: if it cannot be rehearsed on this database.
+        :raises DestructiveError: if a revision would lose rows, or rows are in its way.
         :raises RevisionError: if a revision fails.
         """
         from anabranch.rehearsing import run_rehearsal
@@ -414,6 +416,7 @@ class MigrationManager:
             lock_timeout=lock_timeout,
             digest=digest,
             strict=strict,
+            allow_destructive=allow_destructive,
             report=report,
             waiting=waiting,
             notice=notice,

@@ -67,6 +67,7 @@ STEP = {
     "path",
     "operations",
     "destructive",
+    "destructive_reason",
     "irreversible",
     "reads_database",
 }

@@ -346,3 +346,17 @@ def test_names_are_found_in_any_spelling(store: Store) -> None:
     prepare(store, ROWS)
     for body in ("op.execute('drop table ITEM')", "op.execute('ALTER TABLE Item DROP Name')"):
         refused(store, body)
+
+
+def test_a_rehearsal_is_refused_like_the_run(store: Store) -> None:
+    prepare(store, ROWS)
+    store.core(
+        revision_file("c1", upgrade=ITEM),
+        revision_file("c2", down="c1", upgrade="op.drop_column('item', 'price')"),
+    )
+    with store.manager() as manager:
+        with pytest.raises(DestructiveError, match=r"drop column item\.price"):
+            manager.rehearse(store.deployment)
+        rehearsal = manager.rehearse(store.deployment, allow_destructive=True)
+    assert [str(key) for key in rehearsal.revisions] == ["core@c2"]
+    assert store.applied == {"core@c1"}

@@ -12,6 +12,7 @@ from anabranch import console
 from anabranch.cli.shared import (
     FAULTY,
     Manager,
+    allow_destructive_option,
     directory,
     lock_timeout_option,
     no_backup_option,
@@ -31,9 +32,7 @@ def init_db_command(manager: Manager) -> click.Command:
     @directory
     @lock_timeout_option
     @click.option("--digest", help="Run only the plan that has this digest ('db plan' shows it).")
-    @click.option(
-        "--allow-destructive", is_flag=True, help="Let revisions lose rows and values that exist."
-    )
+    @allow_destructive_option
     @no_backup_option
     @click.option("--rehearse", is_flag=True, help="Rehearse first; run if that goes well.")
     @click.option(
@@ -109,7 +108,10 @@ def rehearse_command(manager: Manager) -> click.Command:
     @directory
     @lock_timeout_option
     @strict_option
-    def rehearse(deployment_dir: Path, lock_timeout: float | None, strict: bool) -> None:
+    @allow_destructive_option
+    def rehearse(
+        deployment_dir: Path, lock_timeout: float | None, strict: bool, allow_destructive: bool
+    ) -> None:
         """Run what init-db would run, and leave the database of DEPLOYMENT_DIR as it is.
 
         On SQLite everything runs on a copy. On PostgreSQL it runs in one transaction that is rolled
@@ -122,6 +124,7 @@ def rehearse_command(manager: Manager) -> click.Command:
                 deployment_dir,
                 lock_timeout=lock_timeout,
                 strict=strict,
+                allow_destructive=allow_destructive,
                 report=say_progress,
                 waiting=say_waiting,
                 notice=console.say,

@@ -33,6 +33,9 @@ strict_option = click.option(
 no_backup_option = click.option(
     "--no-backup", is_flag=True, help="Run without a backup of the database."
 )
+allow_destructive_option = click.option(
+    "--allow-destructive", is_flag=True, help="Let revisions lose rows and values that exist."
+)
 lock_timeout_option = click.option(
     "--lock-timeout",
     type=click.FloatRange(min=0),

@@ -13,6 +13,7 @@ revision = "920fa25eefff"
 down_revision = "d9bc16c34d6e"
 branch_labels = None
 depends_on = None
+destructive = "prices are kept in cents"
 
 
 def upgrade() -> None:
