@@ -100,7 +100,7 @@ class Chronicle:
             version=owner.version if owner else "",
             duration=duration,
             actor=self.actor,
-            detail=_detail(step) if detail is None else detail,
+            detail=detail_of(step) if detail is None else detail,
         )
 
     def write_failure(self, step: Step, failure: AnabranchError) -> None:
@@ -130,7 +130,7 @@ class Chronicle:
         return ""
 
 
-def _detail(step: Step) -> str:
+def detail_of(step: Step) -> str:
     """Return what the journal says of a revision: its message, and why it loses rows if it does."""
     reason = step.revision.destructive
     return step.revision.message + (f" (destructive: {reason})" if reason else "")

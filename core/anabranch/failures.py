@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import traceback
 from dataclasses import dataclass
 
@@ -133,8 +134,9 @@ def is_failed_commit(error: BaseException) -> bool:
 
 def is_interrupt(error: BaseException) -> bool:
     """Tell whether a signal stopped the run; SQLite says it in its own way."""
+    cause = error.orig if isinstance(error, exc.DBAPIError) else error
     return isinstance(error, KeyboardInterrupt) or (
-        isinstance(error, exc.OperationalError) and str(error.orig) == "interrupted"
+        isinstance(cause, sqlite3.OperationalError) and str(cause) == "interrupted"
     )
 
 

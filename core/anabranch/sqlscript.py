@@ -17,6 +17,7 @@ from alembic.migration import MigrationContext
 
 from anabranch.access import Access
 from anabranch.bookkeeping import write_adoption
+from anabranch.chronicle import detail_of
 from anabranch.database import Database
 from anabranch.environment import offline_environment, use_metadata
 from anabranch.errors import RefusedError, UsageError
@@ -31,6 +32,7 @@ from anabranch.projection import Projection
 from anabranch.reading import Reading, adopted_rows, read_database
 from anabranch.recorder import Event, State, shown_ids
 from anabranch.revision import AppliedRevision, RevisionKey
+from anabranch.statementlog import DIALECTS as STATEMENT_DIALECTS
 from anabranch.structure import all_tables
 from anabranch.transactions import Unit, units_of
 from anabranch.wording import one_line
@@ -195,12 +197,15 @@ class _Writer:
         )
 
     def _begin(self, connection: sa.Connection) -> None:
-        for table in self._recorder.version_table.metadata.sorted_tables:
+        tables = [*self._recorder.version_table.metadata.sorted_tables]
+        if self._dialect in STATEMENT_DIALECTS:
+            tables.append(self._recorder.statements.table)
+        for table in tables:
             connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
         if self._reading.adoption:
             write_adoption(self._recorder, connection, self._reading)
         if self.plan:
-            detail = f"plan {self.plan.digest}"
+            detail = f"plan {self.plan.digest} of {len(self.plan.steps)}"
             run = Event("run", "", self._run, actor=_ACTOR, detail=detail)
             self._recorder.record_events(connection, [run])
 
@@ -257,7 +262,7 @@ class _Writer:
             distribution=distribution,
             version=version,
             actor=_ACTOR,
-            detail=revision.message,
+            detail=detail_of(step),
         )
         row = AppliedRevision(
             key=key,

@@ -48,7 +48,7 @@ class StatementLog:
 
     def __init__(self, name: str, schema: str | None) -> None:
         long = sa.Text(2**24 - 1)
-        self._table = sa.Table(
+        self.table = sa.Table(
             name,
             sa.MetaData(schema=schema),
             sa.Column("seq", sa.Integer, primary_key=True),
@@ -66,19 +66,19 @@ class StatementLog:
 
     @property
     def name(self) -> str:
-        return self._table.name
+        return self.table.name
 
     def prepare(self, connection: sa.Connection, options: Mapping[str, Any]) -> None:
         """Create the table if it is missing, with *options* of its dialect."""
-        self._table.dialect_kwargs.update(options)
-        self._table.create(connection, checkfirst=True)
+        self.table.dialect_kwargs.update(options)
+        self.table.create(connection, checkfirst=True)
 
     def read(
         self, connection: sa.Connection, key: RevisionKey, direction: str
     ) -> tuple[Logged, ...]:
         """Return the rows of one revision, in the order they were written."""
         rows = connection.execute(
-            sa.select(self._table).where(*self._of(key, direction)).order_by(self._table.c.seq)
+            sa.select(self.table).where(*self._of(key, direction)).order_by(self.table.c.seq)
         )
         return tuple(
             Logged(
@@ -99,7 +99,7 @@ class StatementLog:
         """Append *rows*."""
         if rows:
             connection.execute(
-                sa.insert(self._table),
+                sa.insert(self.table),
                 [
                     {
                         "owner": row.key.owner,
@@ -120,29 +120,29 @@ class StatementLog:
     def finish(self, connection: sa.Connection, row: Logged, answer: str) -> None:
         """Let the started statement *row* be done."""
         connection.execute(
-            sa.update(self._table)
+            sa.update(self.table)
             .where(*self._of(row.key, row.direction))
-            .where(self._table.c.number == row.number, self._table.c.kind == "write")
+            .where(self.table.c.number == row.number, self.table.c.kind == "write")
             .values(state="done", answer=answer)
         )
 
     def drop(self, connection: sa.Connection, key: RevisionKey, direction: str, at: int) -> None:
         """Forget what was to be the statement number *at*, and what was read for it."""
         connection.execute(
-            sa.delete(self._table).where(*self._of(key, direction), self._table.c.number >= at)
+            sa.delete(self.table).where(*self._of(key, direction), self.table.c.number >= at)
         )
 
     def clear(self, connection: sa.Connection, keys: Iterable[RevisionKey]) -> None:
         """Forget the statements of revisions that are recorded as a whole now."""
         if connection.dialect.name in DIALECTS:
-            table = self._table
+            table = self.table
             for key in keys:
                 connection.execute(
                     sa.delete(table).where(table.c.owner == key.owner, table.c.revision == key.id)
                 )
 
     def _of(self, key: RevisionKey, direction: str) -> tuple[sa.ColumnElement[bool], ...]:
-        table = self._table
+        table = self.table
         return (
             table.c.owner == key.owner,
             table.c.revision == key.id,

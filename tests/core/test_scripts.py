@@ -95,6 +95,7 @@ def test_template_of_alembic_is_read_whole(folder: Path, annotated: bool) -> Non
         path=str(folder / "x.py"),
         checksum=checksum(source),
         autocommit=False,
+        plain=True,
     )
 
 
