@@ -300,5 +300,5 @@ def test_the_session_of_a_run_has_settings_of_its_own_and_gives_them_back(
             name, *waits = connection.execute(settings).one()
             connection.rollback()
             assert name == session_name()
-            assert waits == ["2s", "2s"]
+            assert waits == ["2s", "1s"]
         assert tuple(lent.execute(settings).one()) == before

@@ -162,6 +162,9 @@ def test_differences_are_listed_and_nothing_is_recorded(store: Store) -> None:
     assert "accepted: " in event["detail"]
 
 
+@pytest.mark.skipif(
+    sa.__version__ == "2.0.0", reason="SQLAlchemy 2.0.0 misreads a CHECK behind a UNIQUE on SQLite"
+)
 def test_an_older_revision_is_adopted_and_the_rest_runs(store: Store) -> None:
     """The core's first revision made the table; nothing of billing is there."""
     store.database.execute(
