@@ -54,6 +54,9 @@ def told(*, as_json: bool = False) -> Generator[None, None, None]:
         try:
             yield
         except AnabranchError as error:
+            if received:
+                # What a signal broke off may look like a failure: a query of a guard, say.
+                error.exit_code = 128 + received[0]
             if as_json:
                 console.say_json(console.failure_json(error))
             console.say_failure(error)
