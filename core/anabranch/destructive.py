@@ -25,6 +25,7 @@ from sqlalchemy import event
 from anabranch.errors import DestructiveError
 from anabranch.guards import Guard
 from anabranch.losses import Asker, Loss
+from anabranch.objects import TableName
 from anabranch.operations import CODE, SQL, Operation, read_operations
 from anabranch.planning import Plan, Step
 from anabranch.reading import Reading
@@ -105,13 +106,14 @@ class DestructionGuard(Guard):
         self._seen = _Seen(made={_key(*table) for table in made or ()})
         self._step: Step | None = None
         self._copying: tuple[_Table, _Copy] | None = None
+        self._refused: DestructiveError | None = None
         self.is_asking = False
 
     @contextmanager
     def running(self, step: Step) -> Generator[None, None, None]:
         seen = self._seen
         self._seen = _Seen(made=seen.made, added=seen.added) if self._is_fresh else _Seen()
-        self._step = step
+        self._step, self._refused = step, None
         event.listen(self._connection, "before_cursor_execute", self._before)
         event.listen(self._connection, "after_cursor_execute", self._after)
         try:
@@ -133,7 +135,13 @@ class DestructionGuard(Guard):
         finally:
             self.is_asking = False
         if losses and not self._step.revision.destructive:
-            raise refusal(self._step, losses)
+            self._refused = refusal(self._step, losses)
+            raise self._refused
+
+    def check(self, step: Step, touched: frozenset[TableName]) -> None:  # noqa: ARG002
+        """Refuse also where the script caught the refusal: without the statement it did not run."""
+        if self._refused is not None:
+            raise self._refused
 
     def _losses(self, verb: str, statement: str) -> Iterator[Loss]:
         if verb == "DROP":

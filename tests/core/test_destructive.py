@@ -168,6 +168,14 @@ def test_nothing_of_the_run_is_done_where_the_loss_is_sure(store: Store) -> None
     )
 
 
+def test_a_script_that_catches_the_refusal_is_refused_all_the_same(store: Store) -> None:
+    prepare(store, ROWS)
+    refused(
+        store,
+        "try:\n    op.execute('DROP TA' + 'BLE item')\nexcept Exception:\n    pass",
+    )
+
+
 def test_a_loss_found_on_the_way_keeps_what_is_committed(postgresql_store: Store) -> None:
     store = postgresql_store
     prepare(store, ROWS)
