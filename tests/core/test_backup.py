@@ -106,7 +106,7 @@ BROKEN_LATER = revision_file("c3", down="c2", upgrade="op.execute('UPDATE custom
 )
 def test_a_backup_is_made_before_what_only_seems_to_create(store: Store, body: str) -> None:
     store.core(CREATE, revision_file("c2", down="c1", upgrade=body))
-    store.upgrade()
+    store.upgrade(allow_destructive=True)
     assert len(backups(store)) == 1
 
 
