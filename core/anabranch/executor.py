@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
+from sqlalchemy import exc
 
 from anabranch.chronicle import Chronicle
 from anabranch.contention import PAUSES, Blockers, is_contended
@@ -286,14 +287,13 @@ class Executor:
         except BaseException as error:
             if isinstance(error, GuardError):
                 step = error.step
-            if (
-                ledger.committing
-                and is_failed_commit(error)
-                and not ledger.is_committed(self._database.second)
-            ):
+            committed: bool | None = True
+            if ledger.committing and is_failed_commit(error):
+                committed = ledger.is_committed(self._database.second)
+            if not committed:
                 ledger.undo_commit()
             kept = self._replay.kept(step.key) if self._replay else ""
-            partial = ledger.commits != commits or bool(kept)
+            partial = ledger.commits != commits or bool(kept) or committed is None
             ledger.discard()
             stay = [progress for progress in done if progress.step.key in ledger.committed]
             for progress in stay:
@@ -304,6 +304,8 @@ class Executor:
                 kept=kept,
                 undone=len({item.step.key for item in done} - {step.key}) - len(stay),
                 committed=tuple(ledger.committed),
+                lost=self._connection.invalidated,
+                unknown=committed is None,
             )
             if (kept or not partial) and is_contended(error):
                 blocked = blocked_error(step, self._blockers.take(), outcome)
@@ -453,16 +455,19 @@ class Executor:
             if self._finished and self._chronicle.has_journal:
                 with connection.begin():
                     self._chronicle.note("finished", self._finished)
-        except (AnabranchError, KeyboardInterrupt) as error:
+        except (AnabranchError, exc.DBAPIError, KeyboardInterrupt) as error:
             done = counted(
                 len(plan.keys),
                 "revision of this run is applied and stays so.",
                 "revisions of this run are applied and stay so.",
             )
-            if not isinstance(error, AnabranchError):
+            if isinstance(error, KeyboardInterrupt):
                 raise RunInterrupted(
                     "What follows the revisions was stopped.", state=done
                 ) from error
-            error.state = done
-            error.exit_code = 6
-            raise
+            failure = error
+            if not isinstance(failure, AnabranchError):
+                failure = self._database.unreachable(failure)
+            failure.state = done
+            failure.exit_code = 6
+            raise failure from error.__cause__

@@ -32,6 +32,8 @@ class Outcome:
     :ivar kept: what of it did, and how it goes on; empty if that is not known.
     :ivar undone: how many others had run in its transaction, and were rolled back with it.
     :ivar committed: the revisions of this run that stay applied, or reverted, in order.
+    :ivar lost: whether the connection is gone, so that nobody but the next run can ask.
+    :ivar unknown: whether it went before the database answered a commit.
     """
 
     direction: Direction
@@ -39,6 +41,8 @@ class Outcome:
     kept: str = ""
     undone: int
     committed: tuple[RevisionKey, ...]
+    lost: bool = False
+    unknown: bool = False
 
 
 def failure_of(
@@ -61,13 +65,17 @@ def failure_of(
         error.state = state
         return error
     place = f"{path}, line {line}" if line else path
+    is_lost = outcome.lost and is_disconnect(error)
     remedy = "Mend the revision, then run the same command again."
     if step.key in outcome.committed:
         remedy = "Run the same command again; it goes on from there."
+    elif is_lost:
+        remedy = "See that the server can be reached, and run the same command again; it goes on."
     elif (owner := step.key.owner) != CORE and outcome.direction == "upgrade":
         remedy += f" Or leave the plugin out: [plugins] disabled = [{owner!r}]."
+    failed = "lost the connection to the server" if is_lost else "failed"
     failure = RevisionError(
-        f"{step.key} failed ({place}): {cause_of(error, database)}",
+        f"{step.key} {failed} ({place}): {cause_of(error, database)}",
         revision=step.key,
         path=path,
         line=line,
@@ -75,6 +83,8 @@ def failure_of(
         remedy=remedy,
         state=state,
     )
+    if is_lost:
+        failure.code = "AB305"
     if isinstance(error, GuardError):
         failure.code = error.code
         failure.remedy = f"{error.remedy} {remedy}".strip()
@@ -109,7 +119,14 @@ def standing(step: Step, outcome: Outcome) -> str:
     committed = outcome.committed
     if step.key in committed:
         return f"{step.key} and all before it are committed: the connection was lost after that."
-    if outcome.kept:
+    if outcome.unknown:
+        others = counted(outcome.undone, "other revision", "other revisions")
+        also = f" with {others}" if outcome.undone else ""
+        said = (
+            f"The connection was lost while {step.key} was committed{also}, which is done as a "
+            "whole or not at all; the next run sees which."
+        )
+    elif outcome.kept:
         said = outcome.kept
     elif outcome.partial:
         said = f"{step.key} had committed by itself, so a part of it may have stayed."
@@ -130,6 +147,17 @@ def is_failed_commit(error: BaseException) -> bool:
     return isinstance(error, exc.DBAPIError) and (
         error.statement is None or is_commit(error.statement)
     )
+
+
+def is_disconnect(error: BaseException | None) -> bool:
+    """Tell whether *error* came of a lost connection, however a script wrapped it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def is_interrupt(error: BaseException) -> bool:

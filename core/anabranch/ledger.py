@@ -170,19 +170,22 @@ class Ledger:
         del self.committed[self._before_commit :]
         self._projection.undo_commit()
 
-    def is_committed(self, connect: Callable[[], sa.Connection]) -> bool:
-        """Tell whether the last commit, whose answer was lost with the connection, was done.
+    def is_committed(self, connect: Callable[[], sa.Connection]) -> bool | None:
+        """Tell whether the last commit was done; None if its answer was lost and nobody knows.
 
         :param connect: opens another connection; only PostgreSQL can be asked.
         """
-        if self._transaction is None or not self._connection.invalidated:
-            return False
+        if not self._connection.invalidated:
+            return False  # the database refused it
+        if self._transaction is None:
+            return None
         try:
             with connect() as other:
-                status = other.exec_driver_sql(f"SELECT txid_status({self._transaction})")
-                return bool(status.scalar_one() == "committed")
+                asked = other.exec_driver_sql(f"SELECT txid_status({self._transaction})")
+                status = asked.scalar_one()
         except exc.DBAPIError:  # a server that is gone: the next run will see
-            return False
+            return None
+        return None if status == "in progress" else bool(status == "committed")
 
     def reopen(self) -> None:
         """Begin again where the transaction was ended in a way SQLAlchemy does not see.

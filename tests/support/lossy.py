@@ -13,10 +13,14 @@ from support.databases import Database
 
 
 class Way:
-    """Passes bytes on; once *armed*, the answer to the next COMMIT ends its connection instead."""
+    """Passes bytes on; once *armed*, the answer to the next COMMIT ends its connection instead.
+
+    :ivar final: whether nobody gets through after that.
+    """
 
     def __init__(self, target: str) -> None:
         self.armed = False
+        self.final = False
         self.broken = 0
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -26,11 +30,14 @@ class Way:
 
     def close(self) -> None:
         """Take no more connections, and wait for the end of those there are."""
+        self._stop()
+        for thread in self._threads:
+            thread.join()
+
+    def _stop(self) -> None:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for thread in self._threads:
-            thread.join()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -63,6 +70,8 @@ class Way:
                 elif not is_question and committing.is_set():
                     self.armed = False
                     self.broken += 1
+                    if self.final:
+                        self._stop()
                     break
                 sink.sendall(data)
         for end in (source, sink):
