@@ -60,8 +60,10 @@ def make_reversal(graph: Graph, applied: Collection[RevisionKey], target: str) -
             f"{owner} has no applied revision {id_!r}.{did_you_mean(id_, [key.id for key in own])}",
             remedy=f"Name one that is applied, {owner}@base, or {owner}@-1 for one back.",
         )
-    going = graph.descendants(own if stays is None else [stays], applied) - {stays}
-    return reversal_of(graph, applied, owner, going)
+    if stays is not None:
+        after = graph.descendants([stays], applied) - {stays}
+        own = [key for key in own if key in after]
+    return reversal_of(graph, applied, owner, graph.descendants(own, applied))
 
 
 def reversal_of(

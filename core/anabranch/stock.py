@@ -23,6 +23,7 @@ from anabranch.bookkeeping import refresh_projection
 from anabranch.discovery import Owner
 from anabranch.environment import use_metadata
 from anabranch.errors import AnabranchError
+from anabranch.graph import Graph
 from anabranch.locking import user_name
 from anabranch.manager import MigrationManager
 from anabranch.models import core_metadata, owner_metadata
@@ -117,13 +118,12 @@ def _scripts(
                 f"{other} and {key} have the same id, which Alembic cannot tell apart."
             )
         revision = graph.revisions[key]
-        down = graph.edges.down.get(key, ())
-        kept = graph.maximal(graph.declared(key))
+        down = _present(graph, graph.edges.down.get(key, ()))
+        kept = graph.maximal(_present(graph, graph.declared(key)))
         module: Any = load_script(revision)
         module.down_revision = tuple(parent.id for parent in down) or None
-        module.depends_on = tuple(
-            parent.id for parent in graph.edges.depends.get(key, ()) if parent in kept
-        )
+        needs = _present(graph, graph.edges.depends.get(key, ()))
+        module.depends_on = tuple(parent.id for parent in needs if parent in kept)
         module.branch_labels = revision.branch_labels
         owner = owners_of(key.owner)
         for name in ("upgrade", "downgrade"):
@@ -131,6 +131,15 @@ def _scripts(
                 setattr(module, name, _prepared(function, owner, metadata, context))
         scripts.append(Script(module, key.id, revision.path))
     return scripts
+
+
+def _present(graph: Graph, keys: Iterable[RevisionKey]) -> list[RevisionKey]:
+    """Return *keys*; for those whose files are gone, what they needed in their turn."""
+    found: dict[RevisionKey, None] = {}
+    for key in keys:
+        there = [key] if key in graph.installed else _present(graph, graph.declared(key))
+        found |= dict.fromkeys(there)
+    return list(found)
 
 
 def _in_order(command: Callable[..., Any], reading: Reading) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from support import trees
 from support.databases import Database
 from support.sites import Result
 from support.store import Store
@@ -229,6 +230,22 @@ def test_uninstalled_plugin_does_not_stop_alembic(workbench: Workbench, alembic:
     workbench.develop(plugin("a", models=STALL))
     alembic("upgrade", "heads")
     assert versions(workbench.database) == {"c4", only(workbench)}
+
+
+def test_what_needs_an_uninstalled_plugin_runs_and_goes_back(
+    workbench: Workbench, alembic: Alembic
+) -> None:
+    """To Alembic it needs what that plugin needed: else it finds no such revision and fails."""
+    workbench.init_db()
+    gift = revision_file("g1", depends=only(workbench), labels="gifts")
+    workbench.site.install(trees.plugin("gifts", host="market", revisions=[gift]))
+    workbench.site.uninstall("market-a")
+    alembic("upgrade", "heads")
+    assert status(workbench)["gifts"] == (1, 0, ["g1"])
+    assert versions(workbench.database) == {"c4", "g1"}
+    alembic("downgrade", "gifts@base")
+    assert status(workbench)["gifts"] == (0, 1, [])
+    assert versions(workbench.database) == {"c4"}
 
 
 def test_failing_revision_leaves_no_trace_of_itself(workbench: Workbench, alembic: Alembic) -> None:

@@ -109,10 +109,24 @@ def test_a_target_may_be_relative(store: Store, target: str, left: set[str]) -> 
     with store.manager() as manager:
         manager.downgrade(store.deployment, target)
         assert store.applied == {"core@c1", "core@c2", *left}
-        assert manager.downgrade(store.deployment, "core@c2", cascade=True).keys == tuple(
-            map(RevisionKey.parse, sorted(left))
+        assert manager.downgrade(store.deployment, "core@c1", cascade=True).keys == tuple(
+            map(RevisionKey.parse, [*sorted(left), "core@c2"])
         )
-    assert store.applied == {"core@c1", "core@c2"}
+    assert store.applied == {"core@c1"}
+
+
+def test_what_needs_only_the_target_itself_stays(store: Store) -> None:
+    """Gifts needs billing's first revision, which stays: it is not in the way, nor is its file."""
+    store.plugin("billing", *BILLING)
+    store.plugin("gifts", *GIFTS)
+    store.upgrade()
+    store.uninstall("gifts")
+    with store.manager() as manager:
+        assert manager.downgrade(store.deployment, "billing@b2").keys == ()
+        assert manager.downgrade(store.deployment, "billing@b1").keys == (
+            RevisionKey("billing", "b2"),
+        )
+    assert store.applied == {"core@c1", "core@c2", "billing@b1", "gifts@g1"}
 
 
 @pytest.mark.parametrize(
