@@ -1,29 +1,15 @@
-<%
-    if anabranch is UNDEFINED:
-        raise RuntimeError("use the application's make-migrations: Alembic knows no owner to write for")
-%>\
-"""${message}
+## What Alembic looks for where it would write a revision. It swallows what a template raises while it
+## is rendered, but not while it is read.
+<%!
+    from contextlib import suppress
+    from pathlib import Path
 
-Revision ID: ${up_revision}
-Revises:${" " + comma(down_revision) if down_revision else ""}
-Create Date: ${create_date}
-"""
+    from alembic.util import CommandError
 
-import sqlalchemy as sa
-from alembic import op
-% if imports:
-${imports}
-% endif
-
-revision = ${repr(up_revision)}
-down_revision = ${repr(down_revision)}
-branch_labels = ${repr(branch_labels)}
-depends_on = ${repr(depends_on)}
-
-
-def upgrade() -> None:
-    ${upgrades if upgrades else "pass"}
-
-
-def downgrade() -> None:
-    ${downgrades if downgrades else "pass"}
+    with suppress(OSError):  # it is there already, and not empty
+        Path(_template_filename).with_name("versions").rmdir()  # Alembic has just made it
+    raise CommandError(
+        "Alembic knows no owner to write a revision for. "
+        "Use the application's own command: make-migrations, with --plugin NAME for a plugin."
+    )
+%>

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import anabranch_migrations
 from support import trees
 from support.databases import Database
 from support.sites import Result
@@ -365,6 +366,21 @@ def test_offline_mode_is_refused(tmp_path: Path) -> None:
     alembic = Alembic(workbench, tmp_path / "project", toml=False)
     result = alembic("upgrade", "heads", "--sql", code=255)
     assert "Offline mode is not supported here" in result.out + result.err
+
+
+@pytest.mark.parametrize("option", ["--message=x", "--autogenerate"])
+def test_writing_a_revision_is_refused_in_words(tmp_path: Path, option: str) -> None:
+    """With the way to write one; no file and no folder is left where Alembic wanted to write it."""
+    workbench = Workbench(tmp_path)
+    workbench.develop(market())
+    workbench.init_db()
+    alembic = Alembic(workbench, tmp_path / "project", toml=False)
+    result = alembic("revision", option, code=255)
+    said = " ".join((result.out + result.err).split())
+    assert "FAILED: Alembic knows no owner to write a revision for. Use the application's" in said
+    assert "make-migrations, with --plugin NAME for a plugin." in said
+    assert "Traceback" not in result.err
+    assert not Path(anabranch_migrations.__path__[0], "versions").exists()
 
 
 def test_faulty_tree_stops_it_before_the_database_is_touched(

@@ -48,11 +48,10 @@ def render_file(
         upgrades.append(_render(upgrade, context, enums, imports))
         downgrades.insert(0, _render(upgrade.reverse(), context, enums, imports))
     downgrades += enums.drop()
-    path = str(find_module("anabranch_migrations")) + "/script.py.mako"
+    path = str(find_module("anabranch_migrations")) + "/revision.py.mako"
     text = Template(filename=path).render(  # noqa: S702 - it makes Python, not HTML
         message=docstring(message),
         up_revision=revision,
-        anabranch=True,
         comma=str,
         create_date=datetime.now(timezone.utc).isoformat(sep=" ", timespec="microseconds"),
         imports="\n".join(sorted(imports)),
