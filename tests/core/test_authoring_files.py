@@ -438,3 +438,69 @@ def test_tables_that_refer_to_each_other_get_their_keys_one_by_one(
     assert "refer to each other, and no order lets both be dropped." in result.err
     take_back(database, written)
     assert set(workbench.schema()) == {"customer", "product"}
+
+
+REMOVED = """
+import enum
+import uuid
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy.dialects.postgresql import INET, JSONB
+
+
+class Color(enum.Enum):
+    red = 1
+    blue = 2
+
+
+class Booth(Base):
+    __tablename__ = "booth"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(9), server_default="it's a::b")
+    time: Mapped[str] = mapped_column(sa.Text, server_default="from 9:00")
+    number: Mapped[int] = mapped_column(server_default=sa.text("1"))
+    open: Mapped[bool] = mapped_column(server_default=sa.true())
+    made: Mapped[datetime] = mapped_column(
+        sa.DateTime(timezone=True), server_default=sa.func.now()
+    )
+    price: Mapped[Decimal] = mapped_column(sa.Numeric(10, 2))
+    color: Mapped[Color] = mapped_column(server_default="red")
+    key: Mapped[uuid.UUID]
+    blob: Mapped[bytes]
+    data: Mapped[dict[str, str]] = mapped_column(sa.JSON().with_variant(JSONB, "postgresql"))
+    more: Mapped[dict[str, str]] = mapped_column(JSONB().with_variant(sa.JSON, "sqlite"))
+    address: Mapped[str] = mapped_column(sa.Text().with_variant(INET, "postgresql"))
+    tags: Mapped[str] = mapped_column(
+        sa.Text().with_variant(sa.ARRAY(sa.Integer), "postgresql")
+    )
+"""
+
+
+@pytest.mark.parametrize("origin", ["sqlite", "postgresql"])
+def test_removed_table_comes_back_on_another_database(
+    tmp_path: Path, sqlite_database: Database, postgresql_database: Database, origin: str
+) -> None:
+    """Its downgrade runs on both, and loses nothing of what the database had it was written on.
+
+    PostgreSQL's own types, which the model has as variants, are not lost on SQLite either.
+    """
+    databases = {"sqlite": sqlite_database, "postgresql": postgresql_database}
+    workbench = Workbench(tmp_path, databases[origin])
+    workbench.develop(market(), plugin("a", models=table("stall") + REMOVED))
+    workbench.write("a", "--initialize")
+    benches = {name: Workbench(tmp_path, each) for name, each in databases.items()}
+    for bench in benches.values():
+        bench.init_db()
+        assert "No change" in bench.make("a", bench.deployment).out
+    before = {name: bench.schema() for name, bench in benches.items()}
+    workbench.develop(plugin("a", models=table("stall")))
+    workbench.write("a", workbench.deployment)
+    for name, bench in benches.items():
+        bench.init_db()
+        assert "booth" not in bench.schema()
+        bench.run("db", "downgrade", bench.deployment, "a@-1", "--yes")
+        if name in ("sqlite", origin):
+            assert bench.schema() == before[name]
+        else:
+            assert set(bench.schema()) == set(before[name])

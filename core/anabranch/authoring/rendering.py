@@ -19,6 +19,7 @@ from mako.template import Template
 from sqlalchemy.sql.functions import GenericFunction
 
 from anabranch.authoring.enums import Enums
+from anabranch.authoring.portable import portable_default, portable_type
 from anabranch.authoring.values import NewValues
 from anabranch.discovery import find_module
 
@@ -46,7 +47,7 @@ def render_file(
         downgrades += _keep_values(each, context, imports)
     if not upgrade.is_empty() or not values:
         upgrades.append(_render(upgrade, context, enums, imports))
-        downgrades.insert(0, _render(upgrade.reverse(), context, enums, imports))
+        downgrades.insert(0, _render(upgrade.reverse(), context, enums, imports, back=True))
     downgrades += enums.drop()
     path = str(find_module("anabranch_migrations")) + "/revision.py.mako"
     text = Template(filename=path).render(  # noqa: S702 - it makes Python, not HTML
@@ -92,15 +93,39 @@ def _keep_values(new: NewValues, context: MigrationContext, imports: set[str]) -
     return lines
 
 
-def _render(operations: Any, context: MigrationContext, enums: Enums, imports: set[str]) -> str:
+def _render(
+    operations: Any,
+    context: MigrationContext,
+    enums: Enums,
+    imports: set[str],
+    *,
+    back: bool = False,
+) -> str:
+    """Return the source of *operations*.
+
+    :param back: whether they put back what the database has now.
+    """
+    impl: Any = context.impl
+    # Any type may have a variant for PostgreSQL; Alembic writes that well only on PostgreSQL.
+    impl.render_type = MigrationContext.configure(dialect_name="postgresql").impl.render_type
+
     def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
+        def written() -> str:
+            return str(
+                impl.render_type(item, autogen_context) or f"{module.split('.')[2]}.{item!r}"
+            )
+
         module = type(item).__module__
         if kind == "type" and not module.startswith("sqlalchemy."):
             autogen_context.imports.add(f"import {module}")
         seen.append(autogen_context)
         if kind == "server_default":
-            return _portable(item)
-        return (kind == "type" and enums.column_type(item, imports)) or False
+            return (back and portable_default(item)) or _portable(item)
+        if kind != "type":
+            return False
+        if back and (text := portable_type(item, context.dialect, imports, written)):
+            return text
+        return enums.column_type(item, imports) or False
 
     seen: list[Any] = []
     code = render_python_code(
