@@ -285,6 +285,36 @@ def test_changes_written_on_one_database_run_on_both(
     assert "No change" in workbench.make("a").out
 
 
+NAMED = table("stall", "name: Mapped[str | None] = mapped_column(sa.String(9))")
+STRICTER = table(
+    "stall",
+    "name: Mapped[str] = mapped_column(sa.String(20))",
+    "price: Mapped[int] = mapped_column(default=0)",
+    "place: Mapped[int] = mapped_column(server_default=sa.text('1'))",
+    "twice: Mapped[int] = mapped_column(sa.Computed('id * 2'))",
+    "note: Mapped[str | None]",
+)
+
+
+def test_column_that_rows_may_stand_against_is_reported(workbench: Workbench) -> None:
+    """With what happens, and the next move; what always has a value is not. Neither fails here."""
+    workbench.develop(market(), plugin("a", models=NAMED))
+    assert "NULL" not in workbench.make("a", "--initialize").out
+    workbench.develop(plugin("a", models=STRICTER))
+    lines = workbench.make("a").out.splitlines()
+    notes = [line.split(maxsplit=1)[1] for line in lines if line.startswith("Note ")]
+    added, altered = sorted(notes, key=lambda note: "price" not in note)
+    assert added.startswith("stall.price is new, NOT NULL and without a server_default")
+    assert "if the table has rows, the revision fails and is rolled back." in added
+    assert "Give the column a server_default, or let the file add it nullable, fill it" in added
+    assert altered.startswith("stall.name becomes NOT NULL: if a row has NULL there, the revision")
+    assert "Fill such rows first" in altered
+    done = {line.strip() for line in lines if line.startswith("          ")}
+    assert {"modify type stall.name", "modify nullable stall.name"} < done
+    assert len(done) == 6
+    workbench.init_db()
+
+
 COLOR = "import enum\n\n\nclass Color(enum.Enum):\n    red = 1\n    blue = 2\n"
 HAS_COLOR = "color: Mapped[Color | None]"
 

@@ -17,6 +17,7 @@ from anabranch.authoring import dependencies
 from anabranch.authoring.comparison import Scope, compare
 from anabranch.authoring.enums import Enums
 from anabranch.authoring.naming import constraints_named
+from anabranch.authoring.nulls import nulls_refused
 from anabranch.authoring.ownership import Models
 from anabranch.authoring.rendering import docstring, in_words, render_file, slug
 from anabranch.authoring.scratch import scratch_database, scratch_recorder
@@ -101,6 +102,8 @@ def write_revision(
                 branch_labels=None if heads else (label,),
                 depends_on=tuple(dependencies.reference(other, graph) for other in depends_on),
             )
+        for sentence in nulls_refused(upgrade.ops):
+            report(sentence)
         operations = (*(line for each in values for line in each.words()), *in_words(upgrade))
     path = _write(folder, f"{key.id}_{slug(message)}".rstrip("_") + ".py", text)
     return NewRevision(key, path, operations, depends_on)

@@ -169,8 +169,9 @@ def in_words(upgrade: ops.UpgradeOps) -> tuple[str, ...]:
     """Say in a line each what *upgrade* does."""
     lines: list[str] = []
     for diff in upgrade.as_diffs():
-        parts: Sequence[Any] = diff if isinstance(diff, tuple) else diff[0]
-        lines.append(_words(parts))
+        # What changes of one column comes as a list.
+        changes: Sequence[Any] = [diff] if isinstance(diff, tuple) else diff
+        lines += map(_words, changes)
     return tuple(lines)
 
 
