@@ -44,6 +44,14 @@ _SYNCHRONOUS = {
     "mariadb": "mariadb+pymysql",
 }
 _URIS = ("pysqlite",)  # drivers that open a file by a URI
+_SQLITE_OPTIONS = (
+    "cached_statements",
+    "check_same_thread",
+    "detect_types",
+    "isolation_level",
+    "timeout",
+    "uri",
+)
 _BUSY_TIMEOUT = 30_000  # ms
 
 
@@ -87,9 +95,33 @@ def parse_url(text: str, directory: Path, origin: str = "") -> sa.URL:
             f"{where} names a server or a user, which SQLite does not have.",
             remedy="Write sqlite:///./file.sqlite for a file in the deployment.",
         )
+    if dialect.name == "sqlite":
+        _check_query(url, where)
     if dialect.name == "sqlite" and _is_file(url):
         url = url.set(database=os.path.normpath(directory / (url.database or "")))
     return url
+
+
+def _check_query(url: sa.URL, where: str) -> None:
+    """Refuse what would be passed over, or become a part of the file's name.
+
+    :raises ConfigurationError: if the query of a SQLite URL cannot be meant.
+    """
+    is_uri = (url.database or "").startswith("file:")
+    unknown = [key for key in url.query if key not in _SQLITE_OPTIONS]
+    if unknown and not is_uri and url.get_driver_name() in _URIS:
+        raise ConfigurationError(
+            f"{where} has {', '.join(unknown)} after the question mark, which SQLite's driver does "
+            "not know.",
+            remedy=f"It knows {', '.join(_SQLITE_OPTIONS)}.",
+        )
+    try:
+        url.get_dialect()().create_connect_args(url)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{where} has a wrong value after the question mark: {error}.",
+            remedy="Correct it, or take it out.",
+        ) from error
 
 
 def _driver_remedy(error: ImportError) -> str:
@@ -260,6 +292,14 @@ class Database:
             connection = engine.connect()
         except exc.DBAPIError as error:
             raise self.unreachable(error) from error
+        except (AttributeError, TypeError, ValueError) as error:
+            if self.source is not None or not self.url.query:
+                raise
+            raise ConfigurationError(
+                "The database's driver does not take what the URL says after the question mark: "
+                f"{self.scrub(str(error))}.",
+                remedy="Correct it, or take it out.",
+            ) from error
         except ImportError as error:
             raise ConfigurationError(
                 f"The driver of the database is not installed: {error.name}.",

@@ -198,6 +198,12 @@ def read_deployment(application: str, directory: Path) -> Deployment:
     if url is None:
         origin = f"in {config}"
         url = reader.value(sqlalchemy, "sqlalchemy.database_url", str)
+        if url is not None and not url.strip():
+            raise ConfigurationError(
+                f"{config}: 'sqlalchemy.database_url' is empty.",
+                remedy="Write the database's URL there, or take the line out for the default, "
+                f"{_default_url(application)}.",
+            )
     enabled = reader.names(plugins, "plugins.enabled")
     lock_timeout = reader.seconds(migrations, "migrations.lock_timeout")
     return Deployment(

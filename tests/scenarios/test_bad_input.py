@@ -76,6 +76,19 @@ CONFIGURATIONS = {
     "not TOML": ("[sqlalchemy\n", "not valid TOML"),
     "a number": ("[sqlalchemy]\ndatabase_url = 7\n", "'sqlalchemy.database_url' must be a string"),
     "no table": ("sqlalchemy = 7\n", "'sqlalchemy' must be a table"),
+    "an empty URL": ("[sqlalchemy]\ndatabase_url = ' '\n", "database_url' is empty."),
+    "an unknown option": (
+        "[sqlalchemy]\ndatabase_url = 'sqlite:///./x.sqlite?nope=1&mode=ro'\n",
+        "has nope, mode after the question mark, which SQLite's driver does not know.",
+    ),
+    "a wrong option": (
+        "[sqlalchemy]\ndatabase_url = 'sqlite:///./x.sqlite?timeout=long'\n",
+        "has a wrong value after the question mark: could not convert string to float: 'long'.",
+    ),
+    "an unknown option of a server": (
+        f"[sqlalchemy]\ndatabase_url = 'mysql+pymysql://a:{SECRET}@localhost:1/x?nope=1'\n",
+        "does not take what the URL says after the question mark",
+    ),
     "no URL": ("[sqlalchemy]\ndatabase_url = 'just words'\n", "cannot be read"),
     "a bad port": (
         f"[sqlalchemy]\ndatabase_url = 'postgresql://a:{SECRET}@host:port/x'\n",
@@ -100,9 +113,12 @@ def test_a_configuration_that_cannot_be_meant_is_refused(store: Store, name: str
     """Exit code 2; the message names the file's key, and never the password."""
     text, expected = CONFIGURATIONS[name]
     (store.deployment / "config.toml").write_text(text)
-    assert expected in failure(store.init_db(), 2)
+    result = store.init_db()
+    assert expected in failure(result, 2)
+    assert "Warning" not in result.err
     assert store.database.path is not None
     assert not store.database.path.exists()
+    assert [path.name for path in store.deployment.iterdir()] == ["config.toml"]
 
 
 def test_a_configuration_that_is_no_text_is_refused(store: Store) -> None:
