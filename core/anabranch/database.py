@@ -218,7 +218,8 @@ class Database:
 
         :raises LockError: if another program began to write to a SQLite file that was read.
         """
-        if self.source is None and self.file is not None and not self.file.exists():
+        connected = isinstance(self.source, sa.Connection)
+        if not connected and self.file is not None and not self.file.exists():
             yield None
             return
         with self._reader() as connection:
