@@ -42,6 +42,7 @@ class Departure:
 
     :ivar estates: what each owner has that would go: dependants first, the plugin asked for last.
     :ivar revisions: what is taken off the applied set, the last applied first.
+    :ivar unrecorded: those of them that made what nobody saw: they ran without us.
     :ivar reversal: what the plugins' own downgrades would do first.
     :ivar packages: the distribution and version last seen of each owner.
     :ivar reasons: for each owner but the one asked for, why it would go too.
@@ -51,6 +52,7 @@ class Departure:
     owner: str
     estates: tuple[Estate, ...]
     revisions: tuple[RevisionKey, ...]
+    unrecorded: tuple[RevisionKey, ...]
     reversal: Reversal
     packages: Mapping[str, tuple[str, str]]
     reasons: tuple[tuple[str, str], ...]
@@ -98,6 +100,7 @@ def run_purge(access: Access, host: Host, name: str, options: DepartureOptions) 
     with access.look() as (reading, connection):
         shown_before = _departure(access, reading, connection, owner)
     _allow(shown_before, cascade=options.cascade)
+    _require_knowledge(shown_before, downgrades=options.downgrades)
     options.agree(shown_before)
     with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
         reading = access.read_locked(connection, owners=())
@@ -216,6 +219,7 @@ def _departure(
         owner,
         tuple(sorted(estates, key=lambda e: (e.owner == owner, -last.get(e.owner, -1)))),
         tuple(key for key in reversed(reading.graph.order) if key in keys),
+        _unrecorded(reading, objects, keys),
         reversal_of(reading.graph, reading.applied, owner, keys),
         {
             row.key.owner: (row.distribution, row.version)
@@ -224,6 +228,19 @@ def _departure(
         tuple(reasons.items()),
         tuple(obstacles),
     )
+
+
+def _unrecorded(
+    reading: Reading, objects: Collection[OwnedObject], keys: Iterable[RevisionKey]
+) -> tuple[RevisionKey, ...]:
+    """Return which of *keys* another tool ran, or a stamp stands for, and what they made is open.
+
+    Where something is recorded of one of them, ``adopt`` recorded all that its owner has.
+    """
+    rows = reading.state.applied
+    unseen = {key for key in keys if key not in rows or not rows[key].applied_at}
+    adopted = {item.owner for item in objects if item.key in unseen}
+    return tuple(sorted(key for key in unseen if key.owner not in adopted))
 
 
 def _dependants(
@@ -273,6 +290,24 @@ def _allow(departure: Departure, *, cascade: bool) -> None:
             + " ".join(reason for _, reason in departure.reasons),
             remedy=f"Purge {names} first, or all of them with --cascade.",
         )
+
+
+def _require_knowledge(departure: Departure, *, downgrades: bool) -> None:
+    """Refuse a purge that would leave tables and say that they are gone.
+
+    :raises RefusedError: if it is not known what revisions made, and no downgrade will run.
+    """
+    if not departure.unrecorded or (downgrades and departure.reverts):
+        return
+    owners = ", ".join(dict.fromkeys(key.owner for key in departure.unrecorded))
+    raise RefusedError(
+        f"What {', '.join(map(str, departure.unrecorded))} made in this database is not recorded: "
+        "another tool ran it, or it was stamped. Only downgrades could take it out, and none would "
+        "run.",
+        remedy=f"Purge it with its package installed and downgrades that work, record its tables "
+        f"first with 'db adopt DIR --plugin {departure.unrecorded[0].owner}', or drop them by hand "
+        f"and run 'db forget' for {owners}.",
+    )
 
 
 def _remove(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from anabranch.errors import DependedOnError, UsageError
-from support.databases import Database, sqlite
+from support.databases import BOOKKEEPING, Database, sqlite
 from support.store import Store, table
 from support.trees import revision_file
 
@@ -335,6 +335,28 @@ def test_only_a_plugin_that_has_something_can_go(store: Store) -> None:
             manager.purge(store.deployment, "biling")
         manager.purge(store.deployment, "Billing")
     assert set(store.schema) == {"customer", "product"}
+
+
+def test_what_another_tool_made_is_not_said_to_be_gone(store: Store) -> None:
+    """Nobody recorded what that is: without downgrades nothing is changed, and ways on are named.
+
+    Once the tables are adopted they can go, and come back with the next init-db.
+    """
+    ours = [name for name in BOOKKEEPING if name != "alembic_version"]
+    store.database.execute(*(f"DROP TABLE IF EXISTS {name}" for name in ours))
+    store.init_db().expect()
+    before = store.database.dump()
+    # Its revision has no downgrade, so without the option none would run either.
+    for options in (["--no-downgrades"], []):
+        refused = store.db("purge", "billing", "--yes", *options).expect(8)
+        assert "What billing@b1 made in this database is not recorded" in refused.err
+        assert "'db adopt DIR --plugin billing'" in refused.err
+        assert store.database.dump() == before
+    store.db("adopt", "--plugin", "billing").expect()
+    store.db("purge", "billing", "--yes", "--no-downgrades").expect()
+    assert set(store.schema) == {"customer", "product"}
+    store.init_db().expect()
+    assert "invoice" in store.schema
 
 
 def test_forgetting_leaves_the_tables(store: Store) -> None:
