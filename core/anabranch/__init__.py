@@ -4,6 +4,7 @@ from anabranch.errors import AnabranchError as AnabranchError
 from anabranch.errors import BackupError as BackupError
 from anabranch.errors import ConfigurationError as ConfigurationError
 from anabranch.errors import DestructiveError as DestructiveError
+from anabranch.errors import IncompleteError as IncompleteError
 from anabranch.errors import IntegrityError as IntegrityError
 from anabranch.errors import LockError as LockError
 from anabranch.errors import PendingError as PendingError
@@ -18,6 +19,7 @@ __all__ = [
     "BackupError",
     "ConfigurationError",
     "DestructiveError",
+    "IncompleteError",
     "IntegrityError",
     "LockError",
     "MigrationManager",

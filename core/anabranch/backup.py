@@ -32,12 +32,8 @@ FOLDER = "backups"
 SUFFIX = ".sqlite"
 
 _TIMEOUT = 30.0  # seconds for a program that has locked the database
-_UNFINISHED = (
-    "run",
-    "building",
-    "failed",
-    "interrupted",
-)  # the last that the journal says of such a run
+_BROKEN_OFF = ("run", "building")  # the last that the journal says of such a run
+_FAILED = ("failed", "interrupted", "incomplete")
 _TIME = "%Y%m%dT%H%M%SZ"
 
 
@@ -286,8 +282,10 @@ def _finish(
     kept = access.deployment.backups_kept if access.deployment else DEFAULT_BACKUPS_KEPT
 
     def has_failed(run: str) -> bool:
-        last = access.recorder.events(connection, run=run, limit=1)
-        return not last or last[0].event in _UNFINISHED
+        events = [event.event for event in access.recorder.events(connection, run=run)]
+        return events[-1:] in ([], *([name] for name in _BROKEN_OFF)) or any(
+            event in _FAILED for event in events
+        )
 
     folder.prune(path, kept, has_failed=has_failed)
     connection.rollback()

@@ -27,6 +27,7 @@ class Chronicle:
 
     :ivar run: the name of the run.
     :ivar actor: who started it, and where.
+    :ivar begun: whether its first line is committed, before any revision is.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Chronicle:
     ) -> None:
         self.run = uuid.uuid4().hex[:12]
         self.actor = f"{user_name()}@{socket.gethostname()}"
+        self.begun = False
         self._database = database
         self._connection = connection
         self._recorder = recorder
@@ -53,7 +55,7 @@ class Chronicle:
     @property
     def has_journal(self) -> bool:
         """Whether there is a journal that stays."""
-        return bool(self._state.prepared or self._ledger.committed)
+        return bool(self._state.prepared or self._ledger.committed or self.begun)
 
     def note(self, name: str, detail: str) -> None:
         """Note an event of the run itself."""

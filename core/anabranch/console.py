@@ -97,14 +97,18 @@ def failure_json(error: AnabranchError) -> dict[str, Any]:
     """Return what every ``--json`` prints in place of its own object when the command fails."""
     problems: Sequence[Problem] = getattr(error, "problems", ())
     return {
-        "error": {
-            "code": error.code,
-            "text": as_called(error.what),
-            "state": error.state,
-            "remedy": as_called(error.remedy),
-        },
+        "error": error_json(error),
         "problems": [problem_json(problem) for problem in problems],
         "exit_code": error.exit_code,
+    }
+
+
+def error_json(error: AnabranchError) -> dict[str, Any]:
+    return {
+        "code": error.code,
+        "text": as_called(error.what),
+        "state": error.state,
+        "remedy": as_called(error.remedy),
     }
 
 

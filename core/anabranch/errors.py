@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from anabranch.problems import Problem
     from anabranch.revision import RevisionKey
+    from anabranch.upgrading import Upgrade
 
 UNTOUCHED = "The database was not changed."
 
@@ -132,6 +133,21 @@ class RevisionError(AnabranchError):
         self.path = path
         self.line = line
         self.partial = partial
+        self.exit_code = 6 if partial else 5
+
+
+class IncompleteError(AnabranchError):
+    """Revisions of a run that was to keep going failed; what does not need them was applied.
+
+    :param upgrade: what the run did, what failed and what was skipped.
+    """
+
+    code = "AB310"
+
+    def __init__(self, what: str, *, upgrade: Upgrade, remedy: str, state: str) -> None:
+        super().__init__(what, remedy=remedy, state=state)
+        self.upgrade = upgrade
+        partial = any(item.error.exit_code == 6 for item in upgrade.failed)
         self.exit_code = 6 if partial else 5
 
 

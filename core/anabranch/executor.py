@@ -21,6 +21,9 @@ from anabranch.environment import script_environment, use_metadata
 from anabranch.errors import (
     AnabranchError,
     BlockedError,
+    HookError,
+    IntegrityError,
+    PluginError,
     RunInterrupted,
 )
 from anabranch.failures import (
@@ -46,6 +49,7 @@ from anabranch.references import ReferenceGuard
 from anabranch.replay import Replay
 from anabranch.revision import CORE, RevisionKey
 from anabranch.seeding import sow, unannounced
+from anabranch.setbacks import Failed, Setbacks, ends_run
 from anabranch.transactions import Mode, Unit, units_of
 from anabranch.verification import verify
 from anabranch.wording import counted
@@ -60,10 +64,10 @@ class Progress:
     :ivar total: how many revisions the plan has.
     :ivar duration: seconds; 0 where nothing ran to the end.
     :ivar shared: whether its transaction is that of other revisions too.
-    :ivar note: what an operator should know of it, for ``noted``.
+    :ivar note: what an operator should know of it, for ``noted``; for ``skipped``, why it was.
     """
 
-    event: Literal["started", "ran", "applied", "reverted", "failed", "noted"]
+    event: Literal["started", "ran", "applied", "reverted", "failed", "skipped", "noted"]
     step: Step
     total: int
     duration: float = 0.0
@@ -102,6 +106,7 @@ class Executor:
     :param finished: what the journal says once hooks and seeds are done; empty for nothing.
     :param closing: what is to be done in the transaction of the last revision, after it.
     :ivar sown: the seeds that were put in place, in words.
+    :ivar setbacks: what went wrong in a run that kept going.
     """
 
     def __init__(
@@ -121,6 +126,7 @@ class Executor:
         closing: Callable[[], None] | None = None,
     ) -> None:
         self.sown: tuple[str, ...] = ()
+        self.setbacks = Setbacks()
         self._finished = finished
         self._database = database
         self._connection = connection
@@ -156,21 +162,29 @@ class Executor:
         """The name of the run."""
         return self._chronicle.run
 
-    def run(self, plan: Plan, mode: Mode = "auto") -> tuple[RevisionKey, ...]:
+    def run(
+        self, plan: Plan, mode: Mode = "auto", *, keep_going: bool = False
+    ) -> tuple[RevisionKey, ...]:
         """Run *plan* and return the revisions that are now applied, or are so no more.
 
         :param mode: which of them share a transaction.
+        :param keep_going: let each have its own, and after a failure go on with what does not need
+            the failed one; :attr:`setbacks` tells of it.
         :raises RevisionError: if one fails. What was committed before stays; the error says so.
         :raises IntegrityError: if a script cannot even be loaded; then nothing was run.
         """
-        units = units_of(plan.steps, mode, self._database.dialect)
+        units = units_of(plan.steps, "revision" if keep_going else mode, self._database.dialect)
         with script_environment(
             self._connection,
             version_table=self._recorder.version_table.name,
             schema=self._recorder.schema,
         ) as context:
-            scripts = load_scripts(plan, self._database)
-            metadata = self._load_metadata(plan)
+            scripts, damaged = load_scripts(plan, self._database)
+            if damaged and not keep_going:
+                raise IntegrityError(tuple(damaged.values()))
+            metadata, broken = self._load_metadata(plan)
+            for error in () if keep_going else broken.values():
+                raise error
             tracker = ObjectTracker(
                 self._connection,
                 self._recorder.objects(self._connection),
@@ -191,12 +205,15 @@ class Executor:
                 self._replay.watching() if self._replay else nullcontext(),
             ):
                 self._tell_of_boundaries(units, run)
-                for unit in units:
+                if keep_going:
+                    unfit = {key: IntegrityError([damaged[key]]) for key in damaged}
+                    self._keep_going(units, run, {**broken, **unfit})
+                for unit in () if keep_going else units:
                     left = unit
                     while left.steps:
                         left = left.after(self._run_unit(left, run))
                 if plan.direction == "upgrade" and not self._rehearsing:
-                    self._finish(plan)
+                    self._finish()
         return tuple(self._ledger.committed)
 
     def rehearse(self, plan: Plan) -> None:
@@ -209,10 +226,20 @@ class Executor:
         self._rehearsing = True
         self.run(plan, "run")
 
-    def _load_metadata(self, plan: Plan) -> dict[str, sa.MetaData]:
-        names = dict.fromkeys(step.key.owner for step in plan.steps)
+    def _load_metadata(
+        self, plan: Plan
+    ) -> tuple[dict[str, sa.MetaData], dict[RevisionKey, AnabranchError]]:
+        """Return what each owner's revisions run with, and those whose owner's cannot be had."""
         owners = {owner.name: owner for owner in self._discovery.owners}
-        return {name: owner_metadata(owners[name], self._metadata) for name in names}
+        metadata: dict[str, sa.MetaData] = {}
+        broken: dict[RevisionKey, AnabranchError] = {}
+        for key in plan.keys:
+            if key.owner not in metadata:
+                try:
+                    metadata[key.owner] = owner_metadata(owners[key.owner], self._metadata)
+                except PluginError as error:
+                    broken[key] = error
+        return metadata, broken
 
     def _tell_of_boundaries(self, units: Sequence[Unit], run: _Run) -> None:
         """Say which revisions keep a run from being one transaction, where it was to be one."""
@@ -226,6 +253,35 @@ class Executor:
         if self._started is not None:
             note = f"{self._started.step.key} waits for {blockers}."
             self._tell(replace(self._started, event="noted", note=note))
+
+    def _keep_going(
+        self, units: Sequence[Unit], run: _Run, unfit: Mapping[RevisionKey, AnabranchError]
+    ) -> None:
+        """Run every unit, each of one revision, that needs none of those that failed.
+
+        :param unfit: what cannot even be tried.
+        """
+        if units:
+            with self._connection.begin():  # which must not go with the first revision
+                self._begin_run(run.plan)
+            self._chronicle.begun = True
+        for unit in units:
+            (step,) = unit.steps
+            if skipped := self.setbacks.skips(step):
+                self._tell(Progress("skipped", step, run.total, note=skipped.reason))
+                continue
+            try:
+                if step.key in unfit:
+                    self._tell(Progress("failed", step, run.total))
+                    self._write_failure(step, unfit[step.key])
+                    raise unfit[step.key]
+                self._run_unit(unit, run)
+            except AnabranchError as failure:
+                if ends_run(failure, self._connection):
+                    raise
+                self.setbacks.fail(step, failure)
+                run.tracker.reload(self._recorder.objects(self._connection))
+                self._connection.rollback()
 
     def _run_unit(self, unit: Unit, run: _Run) -> int:
         """Run *unit* and return how many of its steps that were.
@@ -266,7 +322,7 @@ class Executor:
             with self._transaction(run.context):
                 for guard in run.guards:
                     guard.begin()
-                if step is run.plan.steps[0]:
+                if step is run.plan.steps[0] and not self._chronicle.begun:
                     self._begin_run(run.plan)
                 for step in unit.steps:
                     commits = ledger.commits
@@ -426,17 +482,21 @@ class Executor:
         self._ledger.write()
         self._notify(plan, "anabranch_before_run", revisions=[str(key) for key in plan.keys])
 
-    def _finish(self, plan: Plan) -> None:
+    def _finish(self) -> None:
         """Let plugins know, and put their seeds in place, each in a transaction of its own."""
-        connection, revisions = self._connection, [str(key) for key in plan.keys]
+        connection = self._connection
         try:
-            with connection.begin():
-                if not revisions:  # a run before this one did not come that far
+            if self.setbacks:
+                with connection.begin():
+                    self._chronicle.note("incomplete", self.setbacks.summary)
+            elif self._hooks.implements("anabranch_after_run"):
+                with connection.begin():
+                    # Also of runs before this one that did not come that far.
                     revisions = unannounced(self._recorder.events(connection))
-                if revisions:
-                    self._hooks.notify(
-                        "anabranch_after_run", connection=connection, revisions=revisions
-                    )
+                    if revisions:
+                        self._hooks.notify(
+                            "anabranch_after_run", connection=connection, revisions=revisions
+                        )
             applied = {*self._state.applied, *self._ledger.committed}
             self.sown = sow(
                 [
@@ -452,12 +512,12 @@ class Executor:
                 run=self._chronicle.run,
                 actor=self._chronicle.actor,
             )
-            if self._finished and self._chronicle.has_journal:
+            if self._finished and self._chronicle.has_journal and not self.setbacks:
                 with connection.begin():
                     self._chronicle.note("finished", self._finished)
         except (AnabranchError, exc.DBAPIError, KeyboardInterrupt) as error:
             done = counted(
-                len(plan.keys),
+                len(self._ledger.committed),
                 "revision of this run is applied and stays so.",
                 "revisions of this run are applied and stay so.",
             )
@@ -465,6 +525,9 @@ class Executor:
                 raise RunInterrupted(
                     "What follows the revisions was stopped.", state=done
                 ) from error
+            if self.setbacks and isinstance(error, HookError):
+                self.setbacks.failed.append(Failed(error.owner, "", error))
+                return
             failure = error
             if not isinstance(failure, AnabranchError):
                 failure = self._database.unreachable(failure)

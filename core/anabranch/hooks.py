@@ -103,11 +103,11 @@ class Hooks:
     @property
     def watch_revisions(self) -> bool:
         """Whether some plugin's hook is called before or after each revision."""
-        hook = self._manager.hook
-        return bool(
-            hook.anabranch_before_revision.get_hookimpls()
-            or hook.anabranch_after_revision.get_hookimpls()
-        )
+        return self.implements("anabranch_before_revision", "anabranch_after_revision")
+
+    def implements(self, *names: str) -> bool:
+        """Tell whether some plugin implements one of the hooks *names*."""
+        return any(getattr(self._manager.hook, name).get_hookimpls() for name in names)
 
     def notify(self, name: str, **arguments: Any) -> None:
         """Call a hook that returns nothing."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import ModuleType
 
 from anabranch.database import Database
-from anabranch.errors import IntegrityError
 from anabranch.failures import cause_of, line_in
 from anabranch.planning import Plan
 from anabranch.problems import Problem
@@ -13,14 +12,17 @@ from anabranch.revision import RevisionKey
 from anabranch.scripts import load_script
 
 
-def load_scripts(plan: Plan, database: Database) -> dict[RevisionKey, ModuleType]:
+def load_scripts(
+    plan: Plan, database: Database
+) -> tuple[dict[RevisionKey, ModuleType], dict[RevisionKey, Problem]]:
     """Import every script of *plan*.
 
+    Returns also what is wrong with those that cannot be imported or lack the function to run.
+
     :param database: whose password no message may show.
-    :raises IntegrityError: if one cannot be imported or lacks the function to run; all are named.
     """
     scripts: dict[RevisionKey, ModuleType] = {}
-    problems: list[Problem] = []
+    problems: dict[RevisionKey, Problem] = {}
     for step in plan.steps:
         try:
             script = load_script(step.revision)
@@ -33,15 +35,11 @@ def load_scripts(plan: Plan, database: Database) -> dict[RevisionKey, ModuleType
                 scripts[step.key] = script
                 continue
             cause = f"it has no function {plan.direction}()"
-        problems.append(
-            Problem(
-                code="AB118",
-                owner=step.key.owner,
-                text=f"{step.key} ({step.revision.path}) cannot be loaded: {cause}.",
-                remedy=f"Mend or reinstall {step.key.owner}, or disable it.",
-                path=step.revision.path,
-            )
+        problems[step.key] = Problem(
+            code="AB118",
+            owner=step.key.owner,
+            text=f"{step.key} ({step.revision.path}) cannot be loaded: {cause}.",
+            remedy=f"Mend or reinstall {step.key.owner}, or disable it.",
+            path=step.revision.path,
         )
-    if problems:
-        raise IntegrityError(problems)
-    return scripts
+    return scripts, problems

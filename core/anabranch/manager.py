@@ -128,6 +128,7 @@ class MigrationManager:
         backup: bool | None = None,
         allow_destructive: bool = False,
         rehearse: bool = False,
+        keep_going: bool = False,
         report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
         waiting: Callable[[str], None] = unheard,
         notice: Callable[[str], None] = unheard,
@@ -147,6 +148,8 @@ class MigrationManager:
             says, or yes. A SQLite database without a deployment is copied into the folder
             ``backups`` beside its file.
         :param rehearse: rehearse first, and run only if that goes well; see :meth:`rehearse`.
+        :param keep_going: after a revision failed, go on with what does not need it, each in a
+            transaction of its own, on SQLite too.
         :param allow_destructive: whether revisions may lose rows that exist. Without it one that
             would, and does not say so by ``destructive = "reason"``, stops the run.
         :param report: told of each revision as it starts and ends.
@@ -156,6 +159,7 @@ class MigrationManager:
         :raises BackupError: if no backup can be made.
         :raises IntegrityError: if a fault stops the run before it starts.
         :raises RevisionError: if a revision fails.
+        :raises IncompleteError: if some failed and *keep_going* was asked for; it tells of all.
         :raises LockError: if the lock is not obtained in time.
         """
         options = UpgradeOptions(
@@ -163,6 +167,7 @@ class MigrationManager:
             lock_timeout=lock_timeout,
             digest=digest,
             transaction=transaction,
+            keep_going=keep_going,
             strict=strict,
             backup=backup,
             allow_destructive=allow_destructive,

@@ -294,7 +294,7 @@ class Recorder:
     def was_complete(self, connection: sa.Connection) -> bool:
         """Tell whether the database ever was at the end of a plan, or is another tool's work.
 
-        Until then an application cannot have used it.
+        Until then an application cannot have used it, unless a run kept going without what failed.
         """
         event, run, detail = self._journal.c.event, self._journal.c.run, self._journal.c.detail
         rows = connection.execute(
@@ -307,7 +307,7 @@ class Recorder:
         planned = (
             (row.run, row.detail.rpartition(" of ")[2]) for row in rows if row.event == "run"
         )
-        others = any(row.event in ("adopted", "stamped", "finished") for row in rows)
+        others = any(row.event in ("adopted", "stamped", "finished", "incomplete") for row in rows)
         return others or any(
             not number.isdigit() or done.get(id_, 0) >= int(number) for id_, number in planned
         )

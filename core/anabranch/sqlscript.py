@@ -20,7 +20,7 @@ from anabranch.bookkeeping import write_adoption
 from anabranch.chronicle import detail_of
 from anabranch.database import Database
 from anabranch.environment import offline_environment, use_metadata
-from anabranch.errors import RefusedError, UsageError
+from anabranch.errors import IntegrityError, RefusedError, UsageError
 from anabranch.failures import cause_of
 from anabranch.loading import load_scripts
 from anabranch.models import core_metadata, owner_metadata
@@ -133,7 +133,9 @@ class _Writer:
         self._say(*_head(self._dialect, source, self.plan))
         if not self.plan and not self._reading.adoption:
             return "\n".join(self._lines) + "\n"
-        scripts = load_scripts(self.plan, self._database)
+        scripts, damaged = load_scripts(self.plan, self._database)
+        if damaged:
+            raise IntegrityError(tuple(damaged.values()))
         recorder = self._recorder
         with offline_environment(
             self._dialect,

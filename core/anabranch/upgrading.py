@@ -12,7 +12,14 @@ import sqlalchemy as sa
 
 from anabranch.access import Access
 from anabranch.bookkeeping import refresh_projection
-from anabranch.errors import UNTOUCHED, AnabranchError, LockError, RefusedError, RequirementError
+from anabranch.errors import (
+    UNTOUCHED,
+    AnabranchError,
+    LockError,
+    RefusedError,
+    RequirementError,
+    UsageError,
+)
 from anabranch.planning import HEADS, Plan, make_plan
 from anabranch.problems import Problem
 from anabranch.reading import Reading
@@ -22,6 +29,7 @@ from anabranch.transactions import Mode
 if TYPE_CHECKING:
     from anabranch.executor import Executor, Progress
     from anabranch.guards import Guard
+    from anabranch.setbacks import Failed, Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,8 @@ class Upgrade:
     :ivar problems: also those of plugins whose hooks cannot be used: they and what needs them were
         left out.
     :ivar sown: the seeds that were put in place, in words.
+    :ivar failed: what failed in a run that kept going.
+    :ivar skipped: what was not run because of that.
     """
 
     applied: tuple[RevisionKey, ...]
@@ -38,6 +48,8 @@ class Upgrade:
     duration: float
     problems: tuple[Problem, ...]
     sown: tuple[str, ...] = ()
+    failed: tuple[Failed, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +64,7 @@ class UpgradeOptions:
     backup: bool | None = None
     allow_destructive: bool = False
     rehearse: bool = False
+    keep_going: bool = False
     report: Callable[[Progress], None]
     waiting: Callable[[str], None]
     notice: Callable[[str], None]
@@ -65,6 +78,11 @@ def run_upgrade(
     :param metadata: the core's, as ``MigrationManager`` was given it.
     :param plugins: plugin objects that no entry point declares.
     """
+    if options.keep_going and options.transaction == "run":
+        raise UsageError(
+            "A run that is one transaction cannot keep going: what failed takes the rest along.",
+            remedy="Leave out --keep-going, or --atomic and --transaction run.",
+        )
     started = time.monotonic()
     adopts = False
     with suppress(LockError):  # a migrator that is about to commit; the lock waits for it
@@ -99,7 +117,7 @@ def run_upgrade(
                 if problem.code == "AB125":  # of the run that begins: not only afterwards
                     options.notice(f"Warning {problem.code}: {problem.text} {problem.remedy}")
             try:
-                done = _run(access, connection, reading, plan, metadata, plugins, options)
+                done = _run(access, connection, reading, plan, metadata, plugins, options, started)
             except AnabranchError as error:
                 if adopts and error.state == UNTOUCHED:
                     error.state = "What another tool had done is recorded; nothing else changed."
@@ -149,9 +167,11 @@ def _run(
     metadata: Any,
     plugins: Sequence[object],
     options: UpgradeOptions,
+    started: float,
 ) -> Upgrade:
     # Not needed where nothing is pending, which is most starts.
     from anabranch.backup import backed_up, only_creates
+    from anabranch.setbacks import incomplete
 
     run = make_ready(access, connection, reading, plan, metadata, plugins, options)
     executor, plan = run.executor, run.plan
@@ -161,9 +181,19 @@ def _run(
             access, connection, asked=options.backup, run=executor.run_id, notice=options.notice
         )
     with backup:
-        applied = executor.run(plan, options.transaction)
-    problems = (*reading.problems, *run.broken)
-    return Upgrade(applied, plan.digest, 0.0, problems, executor.sown)
+        applied = executor.run(plan, options.transaction, keep_going=options.keep_going)
+        upgrade = Upgrade(
+            applied,
+            plan.digest,
+            time.monotonic() - started,
+            (*reading.problems, *run.broken),
+            executor.sown,
+            tuple(executor.setbacks.failed),
+            tuple(executor.setbacks.skipped),
+        )
+        if upgrade.failed:
+            raise incomplete(upgrade)
+    return upgrade
 
 
 def make_ready(

@@ -168,6 +168,14 @@ def test_a_database_that_is_not_there_yet_is_rehearsed_without_being_made(
     assert list(tmp_path.glob("database*")) == []
 
 
+def test_a_first_run_can_be_rehearsed(tmp_path: Path, sqlite_database: Database) -> None:
+    """The lock has made an empty file by then, of which a copy has another size."""
+    store = Store(tmp_path, sqlite_database)
+    store.core(CREATE)
+    store.init_db("--rehearse").expect()
+    assert store.applied == {"core@c1"}
+
+
 def test_what_a_killed_rehearsal_leaves_is_private_and_cleared_by_the_next(
     tmp_path: Path, sqlite_database: Database
 ) -> None:

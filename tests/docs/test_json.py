@@ -19,6 +19,13 @@ ROOT = Path(__file__).parents[2]
 
 #: Where in an answer an object of which kind stands: ``[]`` for each item of a list.
 INSIDE = {
+    "init-db": {
+        "applied[]": "reference",
+        "failed[]": "failed",
+        "skipped[]": "skipped",
+        "problems[]": "problem",
+    },
+    "failed": {"error": "error"},
     "db plan": {"steps[]": "step", "problems[]": "problem"},
     "db status": {
         "owners[]": "owner",
@@ -82,6 +89,10 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, dict[st
     store.database.execute("DROP TABLE stall")
     found.append(("db check", json.loads(store.db("check", "--json").expect(4).out)))
     found.append(("failure", json.loads(store.db("plan", "--strict", "--json").expect(4).out)))
+    boom = 'raise ValueError("no")'
+    store.plugin("r", revision_file("r1", upgrade=boom), revision_file("r2", down="r1"))
+    run = store.init_db("--keep-going", "--json").expect(5)
+    found.append(("init-db", json.loads(run.out)))
     return found
 
 

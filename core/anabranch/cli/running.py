@@ -14,12 +14,15 @@ from anabranch.cli.shared import (
     Manager,
     allow_destructive_option,
     directory,
+    json_option,
     lock_timeout_option,
     no_backup_option,
     say_waiting,
     strict_option,
     told,
 )
+from anabranch.errors import IncompleteError
+from anabranch.reports import runs
 from anabranch.transactions import MODES, Mode
 from anabranch.wording import counted
 
@@ -45,6 +48,12 @@ def init_db_command(manager: Manager) -> click.Command:
     @click.option(
         "--atomic", is_flag=True, help="The run is one transaction, as with --transaction run."
     )
+    @click.option(
+        "--keep-going",
+        is_flag=True,
+        help="After a failure, apply what does not need what failed.",
+    )
+    @json_option
     @strict_option
     def init_db(
         deployment_dir: Path,
@@ -56,30 +65,41 @@ def init_db_command(manager: Manager) -> click.Command:
         no_backup: bool,
         allow_destructive: bool,
         rehearse: bool,
+        keep_going: bool,
+        as_json: bool,
     ) -> None:
         """Create or upgrade the database of DEPLOYMENT_DIR.
 
         Runs every pending revision of the core and its plugins, in one order, and does nothing if
         there is none. Run it at every installation and upgrade.
         """
-        with told():
+        with told(as_json=as_json):
             app = manager()
             for path in app.create(deployment_dir, digest=digest):
                 console.say(f"Created   {path}")
-            console.say(f"Database  {app.open(deployment_dir).database.title}")
-            upgrade = app.upgrade(
-                deployment_dir,
-                lock_timeout=lock_timeout,
-                digest=digest,
-                transaction="run" if atomic else transaction,
-                strict=strict,
-                report=say_progress,
-                backup=False if no_backup else None,
-                allow_destructive=allow_destructive,
-                rehearse=rehearse,
-                waiting=say_waiting,
-                notice=console.say,
-            )
+            title = app.open(deployment_dir).database.title
+            console.say(f"Database  {title}")
+            try:
+                upgrade = app.upgrade(
+                    deployment_dir,
+                    lock_timeout=lock_timeout,
+                    digest=digest,
+                    transaction="run" if atomic else transaction,
+                    strict=strict,
+                    report=say_progress,
+                    backup=False if no_backup else None,
+                    allow_destructive=allow_destructive,
+                    rehearse=rehearse,
+                    keep_going=keep_going,
+                    waiting=say_waiting,
+                    notice=console.say,
+                )
+            except IncompleteError as error:
+                if not as_json:
+                    raise
+                console.say_json(runs.upgrade_json(error.upgrade, title, error.exit_code))
+                console.say_failure(error)
+                sys.exit(error.exit_code)
             console.say_problems(upgrade.problems)
             for seed in upgrade.sown:
                 console.say(f"Seeded    {seed}")
@@ -97,6 +117,8 @@ def init_db_command(manager: Manager) -> click.Command:
                 console.say(f"Nothing was applied. {standing}")
             else:
                 console.say("Nothing is pending: the database is up to date.")
+            if as_json:
+                console.say_json(runs.upgrade_json(upgrade, title, FAULTY if broken else 0))
             if broken:
                 sys.exit(FAULTY)
 
@@ -142,6 +164,8 @@ def say_progress(progress: Progress) -> None:
         console.say(f"{line} ran {progress.duration:.2f} s")
     elif progress.event in ("applied", "reverted") and not progress.shared:
         console.say(f"{line} ok  {progress.duration:.2f} s")
+    elif progress.event == "skipped":
+        console.say(f"{line} skipped: {progress.note}")
     elif progress.event == "failed":
         console.say(f"{line} FAILED")
     elif progress.event == "noted":
