@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from anabranch.outcomes import Upgrade
     from anabranch.problems import Problem
     from anabranch.revision import RevisionKey
-    from anabranch.upgrading import Upgrade
 
 UNTOUCHED = "The database was not changed."
 

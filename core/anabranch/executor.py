@@ -42,6 +42,7 @@ from anabranch.ledger import Ledger
 from anabranch.loading import load_scripts
 from anabranch.models import owner_metadata
 from anabranch.objects import ObjectTracker
+from anabranch.outcomes import Failed
 from anabranch.planning import Plan, Step
 from anabranch.rebuilds import RebuildGuard
 from anabranch.recorder import Recorder, State
@@ -49,7 +50,7 @@ from anabranch.references import ReferenceGuard
 from anabranch.replay import Replay
 from anabranch.revision import CORE, RevisionKey
 from anabranch.seeding import sow, unannounced
-from anabranch.setbacks import Failed, Setbacks, ends_run
+from anabranch.setbacks import Setbacks, ends_run
 from anabranch.transactions import Mode, Unit, units_of
 from anabranch.verification import verify
 from anabranch.wording import counted

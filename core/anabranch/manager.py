@@ -17,10 +17,11 @@ from anabranch.deployment import Deployment, create_deployment, read_deployment
 from anabranch.discovery import Discovery, Owner, discover, distribution_of
 from anabranch.errors import PendingError, UsageError
 from anabranch.names import normalise
+from anabranch.outcomes import Upgrade
 from anabranch.planning import HEADS, Plan
 from anabranch.reading import Reading, Status, read_installation
 from anabranch.recorder import Event, Recorder
-from anabranch.upgrading import Upgrade, UpgradeOptions, require_digest, run_upgrade
+from anabranch.upgrading import UpgradeOptions, require_digest, run_upgrade
 from anabranch.wording import counted
 from anabranch_plugins_api import MigrationSource
 

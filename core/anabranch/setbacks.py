@@ -7,36 +7,14 @@ written for, which need not be written down as a dependency.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import sqlalchemy as sa
 
 from anabranch.database import is_usable
 from anabranch.errors import AnabranchError, BlockedError, IncompleteError, LockError
+from anabranch.outcomes import Failed, Skipped, Upgrade
 from anabranch.planning import Step
 from anabranch.revision import CORE, RevisionKey
 from anabranch.wording import counted
-
-if TYPE_CHECKING:
-    from anabranch.upgrading import Upgrade
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """What failed: a revision, or with an empty *revision* what its owner does after a run."""
-
-    owner: str
-    revision: str
-    error: AnabranchError
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A revision that was not run, and why, in words that follow "it was skipped:"."""
-
-    key: RevisionKey
-    reason: str
 
 
 class Setbacks:

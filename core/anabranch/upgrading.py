@@ -20,36 +20,15 @@ from anabranch.errors import (
     RequirementError,
     UsageError,
 )
+from anabranch.outcomes import Upgrade
 from anabranch.planning import HEADS, Plan, make_plan
 from anabranch.problems import Problem
 from anabranch.reading import Reading
-from anabranch.revision import RevisionKey
 from anabranch.transactions import Mode
 
 if TYPE_CHECKING:
     from anabranch.executor import Executor, Progress
     from anabranch.guards import Guard
-    from anabranch.setbacks import Failed, Skipped
-
-
-@dataclass(frozen=True, slots=True)
-class Upgrade:
-    """What a run did: the revisions it applied, in order, and the plan's digest.
-
-    :ivar problems: also those of plugins whose hooks cannot be used: they and what needs them were
-        left out.
-    :ivar sown: the seeds that were put in place, in words.
-    :ivar failed: what failed in a run that kept going.
-    :ivar skipped: what was not run because of that.
-    """
-
-    applied: tuple[RevisionKey, ...]
-    digest: str
-    duration: float
-    problems: tuple[Problem, ...]
-    sown: tuple[str, ...] = ()
-    failed: tuple[Failed, ...] = ()
-    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

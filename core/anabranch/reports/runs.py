@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anabranch.console import error_json, problem_json
-from anabranch.upgrading import Upgrade
+from anabranch.outcomes import Upgrade
 
 
 def upgrade_json(upgrade: Upgrade, title: str, exit_code: int) -> dict[str, Any]:
