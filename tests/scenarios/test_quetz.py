@@ -25,6 +25,7 @@ from support.distributions import Distribution
 from support.postgres import DRIVER, Server
 from support.sites import Result, Site
 from support.template import bake
+from support.trees import revision_file
 from support.workbench import Written
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
@@ -79,12 +80,14 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
 config = Config()
-config.set_main_option("script_location", sys.argv[1])
+config.set_main_option("script_location", sys.argv[1].split()[0])
+config.set_main_option("path_separator", "space")
+config.set_main_option("version_locations", " ".join(f"{p}/versions" for p in sys.argv[1].split()))
 script = ScriptDirectory.from_config(config)
 
 
 def upgrade(revision, context):
-    return script._upgrade_revs("heads", revision)
+    return script._upgrade_revs(tuple(sys.argv[3:]) or "heads", revision)
 
 
 with (
@@ -281,6 +284,72 @@ def test_quetz_site_that_alembic_built_is_taken_over(
     after = database.schema(ignore=BOOKKEEPING)
     del after["quetz_plugin_name_star"]
     assert after == before
+
+
+#: The 4th of Quetz's revisions; both ends of the branch it once had; the last but two.
+HISTORIC_HEADS = {
+    "794249a0b1bd": 16,
+    "b9886d9cadb0 ebe550f9fbbe": 6,
+    "cddba8e6e639": 2,
+}
+
+STAR = Distribution(
+    "quetz-star",
+    files={
+        "quetz_star/__init__.py": "",
+        "quetz_star/migrations/__init__.py": "",
+        "quetz_star/migrations/versions/5ab1e5ab1e00_stars.py": revision_file(
+            "5ab1e5ab1e00",
+            labels="star",
+            depends=CREATES_USERS,
+            upgrade="op.create_table('star', sa.Column('id', sa.Integer, primary_key=True),\n"
+            "    sa.Column('user_id', sa.LargeBinary(16), sa.ForeignKey('users.id')))",
+        ),
+    },
+    entry_points={"quetz.migrations": {"star": "quetz_star.migrations"}},
+)
+
+
+@pytest.mark.parametrize("heads", HISTORIC_HEADS)
+@pytest.mark.parametrize("departs", [False, True])
+def test_quetz_site_of_an_old_release_is_taken_over_and_the_rest_runs(
+    quetz: Site, deployment: Path, database: Database, heads: str, departs: bool
+) -> None:
+    """As stock Alembic left it, with a plugin that may have been uninstalled since."""
+    quetz.install(STAR)
+    script = f"{quetz.path}/quetz/migrations {quetz.path}/quetz_star/migrations"
+    targets = [*heads.split(), "5ab1e5ab1e00"]
+    quetz.python("-c", STOCK_ALEMBIC, script, database.url, *targets).expect()
+    assert {row["version_num"] for row in database.rows("alembic_version")} == set(targets)
+    if departs:
+        quetz.uninstall("quetz-star")
+    done = quetz.run("init-db", deployment).expect()
+    rest = HISTORIC_HEADS[heads]
+    assert f"{rest} revisions applied" in done.out
+    events = json.loads(quetz.run("db", "history", deployment, "--json").expect().out)["events"]
+    assert [event["event"] for event in events].count("applied") == rest
+    found = status(quetz, deployment)
+    assert found["core"] == ("current", 20, 0, [LAST])
+    owner, state = ("unknown", "orphaned") if departs else ("star", "current")
+    assert found[owner] == (state, 1, 0, ["5ab1e5ab1e00"])
+    assert "Nothing is pending" in quetz.run("init-db", deployment).expect().out
+
+    upgraded = database.schema(ignore=BOOKKEEPING)
+    assert "star" in upgraded
+    empty(database)
+    if not departs:
+        quetz.uninstall("quetz-star")
+    quetz.run("init-db", deployment).expect()
+    del upgraded["star"]
+    assert database.schema(ignore=BOOKKEEPING) == upgraded
+
+
+def empty(database: Database) -> None:
+    """Let nothing be left of *database*."""
+    if database.path is not None:
+        database.path.unlink()
+        return
+    database.execute("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
 
 
 def test_quetz_on_a_server_without_icu_stops_cleanly(
