@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from anabranch import mysql
 from anabranch.mysql import LOCK_ERRORS, number_of
 
 PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
@@ -51,15 +52,25 @@ class Blockers:
         self._tell = tell
         self._stop = threading.Event()
         self._seen = ""
+        self._session: int | None = None
 
     def take(self) -> str:
         """Return whom the session waited for last, in words, and forget it."""
         seen, self._seen = self._seen, ""
+        if self._session is not None:
+            with suppress(Exception), self._connect() as other:
+                seen = mysql.suspects(other, self._session)
         return seen or "another session"
 
     @contextmanager
     def watching(self, connection: sa.Connection) -> Generator[None, None, None]:
-        """Watch the session of *connection* while the block runs; only PostgreSQL can tell."""
+        """Watch the session of *connection* while the block runs.
+
+        MariaDB and MySQL cannot tell whom it waits for; who may be it is asked after the wait.
+        """
+        if connection.dialect.name in ("mysql", "mariadb"):
+            self._session = connection.scalar(sa.text("SELECT CONNECTION_ID()"))
+            connection.rollback()
         if connection.dialect.name != "postgresql":
             yield
             return

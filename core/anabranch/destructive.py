@@ -13,7 +13,7 @@ made in a database that was never yet at the end of a plan: nobody's rows can be
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,10 +86,21 @@ def loss_guards(
     elif not recorder.was_complete(connection):
         made = [item.table for item in recorder.objects(connection) if item.kind == "table"]
     else:
-        for step, loss in forecast(connection, plan)[:1]:
+        for step, loss in sure_losses(recorder, connection, reading, plan)[:1]:
             raise refusal(step, [loss])
     connection.rollback()
     return (DestructionGuard(connection, made),)
+
+
+def sure_losses(
+    recorder: Recorder, connection: sa.Connection, reading: Reading, plan: Plan
+) -> tuple[tuple[Step, Loss], ...]:
+    """Say what *plan* is sure to lose; nothing where a run has not come to its end yet."""
+    if not reading.applied or not recorder.was_complete(connection):
+        return ()
+    if recorder.statements.half_done(connection):
+        return ()  # what a half-done revision has dropped may be there again, filled anew
+    return forecast(connection, plan)
 
 
 class DestructionGuard(Guard):
@@ -107,7 +118,11 @@ class DestructionGuard(Guard):
         self._step: Step | None = None
         self._copying: tuple[_Table, _Copy] | None = None
         self._refused: DestructiveError | None = None
+        self._is_finished: Callable[[], bool] | None = None
         self.is_asking = False
+
+    def trust(self, is_finished: Callable[[], bool]) -> None:
+        self._is_finished = is_finished
 
     @contextmanager
     def running(self, step: Step) -> Generator[None, None, None]:
@@ -129,12 +144,15 @@ class DestructionGuard(Guard):
         match = _VERB.match(statement)
         if match is None or self._step is None:
             return
+        is_finished = self._is_finished is not None and self._is_finished()
+        if is_finished and match[1].upper() in {"DROP", "ALTER"}:
+            return  # what has its name now came in its place
         self.is_asking = True
         try:
             losses = list(self._losses(match[1].upper(), statement))
         finally:
             self.is_asking = False
-        if losses and not self._step.revision.destructive:
+        if losses and not is_finished and not self._step.revision.destructive:
             self._refused = refusal(self._step, losses)
             raise self._refused
 
@@ -167,8 +185,6 @@ class DestructionGuard(Guard):
         everything = any(copy.names is None for copy in copies)
         names = None if everything else set[str]().union(*(copy.names or () for copy in copies))
         yield from self._asker.copied_table(*table, copied=best.rows, names=names)
-        # What was copied is all there is of it from now on.
-        self._seen.made -= {copy.target for copy in copies}
 
     def _altered(self, table: _Table, part: Any) -> Loss | None:
         if (_key(*table), part.column.lower()) in self._seen.added:
@@ -257,6 +273,10 @@ class DestructionGuard(Guard):
                 seen.made.add(_key(*made))
         elif verb == "ALTER":
             self._noted(statement)
+        elif verb == "DROP":
+            for table in dropped_tables(statement):
+                # What was copied is all there is of it from now on.
+                seen.made -= {copy.target for copy in seen.copies.get(_key(*table), ())}
         if self._copying is not None:
             source, copy = self._copying
             copy.rows = self._rows_of(cursor, copy.target)

@@ -144,6 +144,9 @@ class Executor:
             Replay(connection, recorder, self._is_ours) if database.dialect == "mysql" else None
         )
         self._guards = tuple(guards)
+        if self._replay is not None:
+            for guard in self._guards:
+                guard.trust(self._replay.is_finished)
         self._closing = closing
         self._rehearsing = False
         self._started: Progress | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from anabranch.objects import TableName
@@ -39,6 +39,12 @@ class Guard:
     """
 
     is_asking = False
+
+    def trust(self, is_finished: Callable[[], bool]) -> None:
+        """Learn how to tell a statement that an earlier run finished, and that is not sent again.
+
+        Called before anything else, where a half-done revision goes on after its last statement.
+        """
 
     def begin(self) -> None:
         """Take note of what there is: a transaction has begun, and no revision has run in it."""

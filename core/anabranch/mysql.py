@@ -18,6 +18,13 @@ _END = 5.0  # seconds that a killed session has to go
 
 _LONGEST_WAIT = 31_536_000  # seconds
 
+_OPEN = sa.text(
+    "SELECT p.id, p.user, p.host, TIMESTAMPDIFF(SECOND, t.trx_started, NOW()) "
+    "FROM information_schema.innodb_trx t "
+    "JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id "
+    "WHERE p.id NOT IN (:waited, CONNECTION_ID()) ORDER BY t.trx_started LIMIT 2"
+)
+
 LOCK_ERRORS = frozenset({1205, 1213})
 """Errors after a wait for another session's lock: for too long, or in a circle."""
 # Another session changed a table that was looked at.
@@ -66,6 +73,21 @@ def session_settings(
 
 def _assignments(values: dict[str, int]) -> str:
     return "SET " + ", ".join(f"SESSION {name} = {value}" for name, value in values.items())
+
+
+def suspects(connection: sa.Connection, waited: int) -> str:
+    """Name the sessions with the oldest open transactions, in words; empty if there is none.
+
+    The servers do not say whose lock it was that the session *waited* for. Who may not see other
+    users' sessions sees only its own user's.
+
+    :raises DBAPIError: where nobody may ask.
+    """
+    rows = connection.execute(_OPEN, {"waited": waited}).all()
+    named = [
+        f"server session {row[0]} (user {row[1]}, {row[2]}, open for {row[3]} s)" for row in rows
+    ]
+    return f"another session, perhaps {' or '.join(named)}," if named else ""
 
 
 @contextmanager

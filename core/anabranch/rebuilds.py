@@ -98,6 +98,7 @@ class RebuildGuard(Guard):
 
     def _begin(self) -> None:
         self._seen = _Seen()
+        self._refused: GuardError | None = None
         self._restorer = Restorer(self._catalogue, self._inspect)
 
     @contextmanager
@@ -123,6 +124,8 @@ class RebuildGuard(Guard):
                 self._check_renames()
 
     def check(self, step: Step, touched: frozenset[TableName]) -> None:  # noqa: ARG002
+        if self._refused is not None:  # the script caught it, and goes on as if it had dropped
+            raise self._refused
         seen = self._seen
         if not seen.rebuilt:
             return
@@ -283,13 +286,14 @@ class RebuildGuard(Guard):
             if self._catalogue.rows(f"SELECT 1 FROM {quoted(name)} LIMIT 1")  # noqa: S608
         ]
         if losers:
-            raise GuardError(
+            self._refused = GuardError(
                 f"it drops {table} with foreign keys on, which deletes or changes rows of "
                 f"{', '.join(losers)} too.",
                 self._step,
                 code="AB231",
                 remedy="Its author leaves PRAGMA foreign_keys off.",
             )
+            raise self._refused
 
     def _before_rename(self, statement: str) -> None:
         name, target = renamed_table(statement)

@@ -35,6 +35,10 @@ _MOST_WAITING = 1000
 # Errors by the servers' numbers.
 _UNKNOWN_TABLE = 1051
 _LOST = frozenset({1053, 1317, 1927, 2006, 2013, 2055, 4031})
+_PUT_BACK = (
+    "Put back what the script said up to that statement, and mend only what follows; "
+    "then run the same command again."
+)
 _COUNTER = re.compile(r"\bAUTO_INCREMENT=\d+ ?")
 
 
@@ -91,6 +95,10 @@ class Replay:
     def kept(self, key: RevisionKey) -> str:
         """Say what stays of the revision *key*, which failed; empty if it was rolled back."""
         return self._kept.get(key, "")
+
+    def is_finished(self) -> bool:
+        """Tell whether the next statement that writes was finished by an earlier run."""
+        return self._run is not None and self._run.number < self._run.last
 
     @contextmanager
     def watching(self) -> Generator[None, None, None]:
@@ -282,6 +290,8 @@ class Replay:
                     run,
                     run.done[run.last],
                     f"what follows needs {name}, which went with its session",
+                    remedy=f"Let the script make {name} once more, by a statement of its own right "
+                    "after that one; then run the same command again.",
                 )
 
     def _again(self, run: _Run, row: Logged, context: Any) -> bool:
@@ -503,13 +513,12 @@ class Replay:
         finally:
             self._aside = before
 
-    def _refuse(self, run: _Run, row: Logged, why: str) -> NoReturn:
+    def _refuse(self, run: _Run, row: Logged, why: str, remedy: str = _PUT_BACK) -> NoReturn:
         run.refusal = ResumeError(
             f"{run.key} cannot go on where it stopped: its statement {row.number} is done "
             f"({row.shown}), and {why}.",
             revision=run.key,
-            remedy="Put back what the script said up to that statement, and mend only what "
-            "follows; then run the same command again.",
+            remedy=remedy,
         )
         raise run.refusal
 

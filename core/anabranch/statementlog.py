@@ -95,6 +95,29 @@ class StatementLog:
             for row in rows
         )
 
+    def half_done(self, connection: sa.Connection) -> tuple[Logged, ...]:
+        """Return the last statement that is known of each half-done revision, without its answer.
+
+        One that is ``started`` is only returned where none before it is done.
+        """
+        if connection.dialect.name not in DIALECTS:
+            return ()
+        table = self.table
+        if not sa.inspect(connection).has_table(table.name, table.schema):
+            return ()
+        columns = (table.c.owner, table.c.revision, table.c.direction, table.c.number)
+        rows = connection.execute(
+            sa.select(*columns, table.c.kind, table.c.sha256, table.c.state, table.c.shown)
+            .where(table.c.kind == "write")
+            .order_by(table.c.number)
+        )
+        found: dict[RevisionKey, Logged] = {}
+        for owner, id_, *rest in rows:
+            row = Logged(RevisionKey(owner, id_), *rest)
+            if row.state == "done" or row.key not in found:
+                found[row.key] = row
+        return tuple(found.values())
+
     def add(self, connection: sa.Connection, rows: Sequence[Logged]) -> None:
         """Append *rows*."""
         if rows:

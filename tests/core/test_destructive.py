@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,24 @@ def test_the_command_line_names_the_loss_and_takes_the_permission(store: Store) 
     assert "Error AB431: core@c2 would drop table item: it has 2 rows." in result.err
     assert "The database was not changed." in result.err
     assert store.init_db("--allow-destructive").code == 0
+
+
+def test_a_plan_says_what_would_be_lost(store: Store) -> None:
+    """And what rows would be in the way; also as JSON."""
+    prepare(store, ROWS)
+    store.core(
+        revision_file("c1", upgrade=ITEM),
+        revision_file("c2", down="c1", upgrade="op.drop_table('item')"),
+    )
+    words = (
+        "Warning AB431: core@c2 would drop table item: it has 2 rows.\n"
+        "  init-db stops before it, unless it is told --allow-destructive.\n"
+    )
+    assert words in store.db("plan").expect(0).err
+    shown = json.loads(store.db("plan", "--json").expect(0).out)
+    assert [problem["code"] for problem in shown["problems"]] == ["AB431"]
+    store.database.execute("DELETE FROM item")
+    assert "AB431" not in store.db("plan").err
 
 
 def test_nothing_of_the_run_is_done_where_the_loss_is_sure(store: Store) -> None:

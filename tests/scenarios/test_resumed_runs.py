@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from anabranch.executor import Progress
 from campaigns.targets import in_child
 from support.databases import Database
 from support.mariadb import Server
@@ -259,3 +262,144 @@ def test_a_script_that_became_shorter_is_refused(store: Store) -> None:
     text = path.read_text(encoding="utf-8")
     path.write_text(text[: text.index("op.execute")] + "\n", encoding="utf-8")
     assert "and the script ends before it" in store.init_db().expect(4).err
+
+
+def test_a_half_done_revision_is_shown_until_it_is_done(store: Store) -> None:
+    path = half_done(store)
+    words = (
+        "Warning AB306: core@c2 is half done: it stopped after its statement 4 "
+        "(INSERT INTO one VALUES (2)).\n"
+        "  The same command as before (init-db) goes on from there.\n"
+    )
+    assert words in store.db("status").expect(0).err
+    assert words in store.db("plan").expect(0).err
+    shown = json.loads(store.db("status", "--json").expect(0).out)
+    assert [problem["code"] for problem in shown["problems"]] == ["AB306"]
+    edit(path, "ALTER TABLE missing", "ALTER TABLE one")
+    assert "AB306" not in store.init_db("--strict").expect(0).err
+    assert "AB306" not in store.db("status").expect(0).err
+
+
+def test_a_temporary_table_that_is_gone_may_be_made_again(store: Store) -> None:
+    """The refusal says how, and that is the way on."""
+    rest = (
+        "op.execute('CREATE TEMPORARY TABLE passing AS SELECT id FROM one')\n"
+        "op.execute('CREATE TABLE three (id INTEGER)')\n"
+        "op.execute('INSERT INTO {} SELECT id FROM passing')"
+    )
+    body = f"{table('one')}\n{rest.format('missing')}"
+    store.core(named={"c1.py": revision_file("c1", upgrade=body)})
+    store.init_db().expect(6)
+    path = store.versions / "c1.py"
+    edit(path, "missing", "three")
+    refused = store.init_db().expect(4)
+    assert "what follows needs passing, which went with its session" in refused.err
+    assert (
+        "Next:  Let the script make passing once more, by a statement of its own right after that "
+        "one; then run the same command again." in refused.err
+    )
+    again = "op.execute('CREATE TEMPORARY TABLE passing AS SELECT id FROM one')\n    "
+    edit(path, "op.execute('INSERT INTO three", f"{again}op.execute('INSERT INTO three")
+    store.init_db().expect(0)
+    assert store.applied == {"core@c1"}
+
+
+REBUILD = """
+op.execute("CREATE TABLE fresh (id INTEGER PRIMARY KEY)")
+op.execute("INSERT INTO fresh SELECT id FROM zero")
+op.execute("DROP TABLE zero")
+op.execute("RENAME TABLE fresh TO zero")
+op.execute("CREATE TABLE more (id INTEGER)")
+{rest}
+"""
+
+
+def test_a_finished_drop_is_not_asked_about_again(store: Store) -> None:
+    """What has the dropped table's name now holds the rows that were to be kept."""
+    fails = REBUILD.format(rest="1 / 0")
+    store.core(named={"c1.py": revision_file("c1", upgrade=table("zero"))})
+    store.init_db().expect(0)
+    store.database.execute("INSERT INTO zero VALUES (1), (2)")
+    store.core(
+        named={
+            "c1.py": revision_file("c1", upgrade=table("zero")),
+            "c2.py": revision_file("c2", down="c1", upgrade=fails),
+        }
+    )
+    store.init_db().expect(6)
+    edit(store.versions / "c2.py", "1 / 0", "pass")
+    store.init_db().expect(0)
+    assert store.database.rows("zero") == [{"id": 1}, {"id": 2}]
+
+
+def test_a_drop_after_a_finished_copy_loses_nothing(store: Store) -> None:
+    """The copy was made by an earlier run, and counts all the same."""
+    store.core(named={"c1.py": revision_file("c1", upgrade=table("zero"))})
+    store.init_db().expect(0)
+    store.database.execute("INSERT INTO zero VALUES (1), (2)")
+    fails = 'op.execute("CREATE TABLE other (id INTEGER)")\n1 / 0\n'
+    middle = REBUILD.format(rest="").replace('op.execute("DROP', f'{fails}op.execute("DROP')
+    store.core(
+        named={
+            "c1.py": revision_file("c1", upgrade=table("zero")),
+            "c2.py": revision_file("c2", down="c1", upgrade=middle),
+        }
+    )
+    store.init_db().expect(6)
+    edit(store.versions / "c2.py", "1 / 0", "pass")
+    store.init_db().expect(0)
+    assert store.database.rows("zero") == [{"id": 1}, {"id": 2}]
+
+
+def test_a_drop_that_a_kill_broke_off_asks_the_database_anew(store: Store) -> None:
+    """What was asked before the drop is no part of the script: the rows may be there since."""
+    store.core(named={"c1.py": revision_file("c1", upgrade=table("zero"))})
+    store.init_db().expect(0)
+    # Not told by its source alone.
+    drop = 'op.execute("DROP TA" + "BLE zero")'
+    store.core(
+        named={
+            "c1.py": revision_file("c1", upgrade=table("zero")),
+            "c2.py": revision_file("c2", down="c1", upgrade=drop),
+        }
+    )
+    waits = "SELECT 1 FROM information_schema.processlist WHERE state LIKE '%metadata lock%'"
+    with store.database.engine() as engine, engine.connect() as reader:
+        reader.exec_driver_sql("SELECT * FROM zero")
+        process = store.site.start("init-db", store.deployment)
+        while not store.database.execute(waits):
+            assert process.poll() is None, process.communicate()
+        process.kill()
+        process.communicate()
+        while store.database.execute(waits):  # until the server sees it, or has waited enough
+            time.sleep(0.05)
+    assert "zero" in store.schema
+    store.database.execute("INSERT INTO zero VALUES (1)")
+    refused = store.init_db().expect(8)
+    assert "core@c2 would drop table zero: it has 1 row." in refused.err
+    assert store.database.rows("zero") == [{"id": 1}]
+
+
+def test_who_may_hold_the_lock_that_a_statement_waits_for_is_named(store: Store) -> None:
+    store.core(named={"c1.py": revision_file("c1", upgrade=table("zero"))})
+    store.init_db().expect(0)
+    store.configure("[migrations]\nstatement_lock_timeout = 1\n")
+    alter = "op.add_column('zero', sa.Column('x', sa.Integer))"
+    store.core(
+        named={
+            "c1.py": revision_file("c1", upgrade=table("zero")),
+            "c2.py": revision_file("c2", down="c1", upgrade=alter),
+        }
+    )
+    with store.database.engine() as engine, engine.connect() as reader:
+        session = reader.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
+        reader.exec_driver_sql("SELECT * FROM zero")
+        notes: list[str] = []
+
+        def report(progress: Progress) -> None:
+            if progress.event == "noted":
+                notes.append(progress.note)
+                reader.rollback()
+
+        assert store.upgrade(report=report) == ["core@c2"]
+    assert f"a lock that another session, perhaps server session {session} (user " in notes[0]

@@ -42,14 +42,21 @@ def plan_command(manager: Manager) -> click.Command:
 
         What a revision does is read from its source, which is not run.
         """
+        from anabranch import foresight
         from anabranch.outline import read_outline
         from anabranch.reports import plans
 
         with told(as_json=as_json):
             access = manager().open(deployment_dir)
-            reading = access.read()
-            reading.require_sound(strict=strict)
-            found, title, problems = reading.plan(), access.database.title, reading.problems
+            recorder, title = access.recorder, access.database.title
+            with access.look() as (reading, connection):
+                reading.require_sound(strict=strict)
+                found = reading.plan()
+                problems = (
+                    *reading.problems,
+                    *foresight.half_done(recorder, connection),
+                    *foresight.losses(recorder, connection, reading, found),
+                )
             outlines = None
             if operations or (operations is None and len(found.steps) <= OPERATIONS_SHOWN):
                 outlines = {step.key: read_outline(step.revision) for step in found.steps}

@@ -1,0 +1,56 @@
+"""What the next run will meet, told to whoever looks before it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from anabranch.destructive import sure_losses
+from anabranch.planning import Plan
+from anabranch.problems import Problem
+from anabranch.reading import Reading
+from anabranch.recorder import Recorder
+
+
+def half_done(recorder: Recorder, connection: sa.Connection | None) -> tuple[Problem, ...]:
+    """Say which revisions stopped in the middle, and where the next run goes on."""
+    rows = recorder.statements.half_done(connection) if connection is not None else ()
+    return tuple(
+        Problem(
+            code="AB306",
+            owner=row.key.owner,
+            text=f"{row.key} is half done: it stopped "
+            + (
+                f"after its statement {row.number} ({row.shown})."
+                if row.state == "done"
+                else f"in its statement {row.number} ({row.shown})."
+            ),
+            remedy=f"The same command as before ({_verb(row.direction)}) goes on from there.",
+            level="warning",
+        )
+        for row in rows
+    )
+
+
+def losses(
+    recorder: Recorder, connection: sa.Connection | None, reading: Reading, plan: Plan
+) -> tuple[Problem, ...]:
+    """Say which rows *plan* is sure to lose, or is sure to find in its way."""
+    if connection is None:
+        return ()
+    return tuple(
+        Problem(
+            code="AB431",
+            owner=step.key.owner,
+            text=f"{step.key} would {loss}.",
+            remedy="Give these rows a value first."
+            if loss.is_refusal
+            else "init-db stops before it, unless it is told --allow-destructive.",
+            path=step.revision.path,
+            level="warning",
+        )
+        for step, loss in sure_losses(recorder, connection, reading, plan)
+    )
+
+
+def _verb(direction: str) -> str:
+    return "db downgrade" if direction == "downgrade" else "init-db"
