@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 import sqlalchemy as sa
@@ -42,6 +42,21 @@ def _proxies() -> Generator[None, None, None]:
 
 
 @contextmanager
+def _operations(context: MigrationContext) -> Generator[None, None, None]:
+    """Let ``op`` work on *context* while the block runs, and no longer, even if it fails.
+
+    Alembic's own leaves it there then.
+    """
+    manager = Operations.context(context)
+    manager.__enter__()
+    try:
+        yield
+    finally:
+        with suppress(KeyError):  # a script took it away itself
+            manager.__exit__(None, None, None)
+
+
+@contextmanager
 def script_environment(
     connection: sa.Connection, *, version_table: str, schema: str | None
 ) -> Generator[MigrationContext, None, None]:
@@ -60,7 +75,7 @@ def script_environment(
             version_table_schema=schema,
         )
         context = environment.get_context()
-        with Operations.context(context):
+        with _operations(context):
             yield context
 
 
@@ -80,7 +95,7 @@ def offline_environment(
             version_table_schema=schema,
         )
         context = environment.get_context()
-        with Operations.context(context):
+        with _operations(context):
             yield context
 
 

@@ -52,7 +52,6 @@ def current_context() -> object:
 
 def test_a_script_may_migrate_a_second_database_and_go_on(store: Store, archive: Database) -> None:
     """``op`` and ``context`` are the outer run's again afterwards."""
-    before = current_context()
     store.core(
         revision_file(
             "c1",
@@ -67,7 +66,19 @@ def test_a_script_may_migrate_a_second_database_and_go_on(store: Store, archive:
     assert set(store.schema) == {"one", "two", "three"}
     assert "old_order" in archive.schema()
     assert "two" not in archive.schema()
-    assert current_context() is before
+    assert current_context() is None
+
+
+def test_a_failed_run_gives_op_back(store: Store) -> None:
+    """Nothing of it stays behind for who uses Alembic next in this process."""
+    took = (
+        "from alembic.operations import Operations\nwith Operations.context(op.get_context()): pass"
+    )
+    for before in ("", took):
+        store.core(revision_file("c1", upgrade=f"{table('one')}\n{before}\n1 / 0"))
+        with pytest.raises(RevisionError, match="ZeroDivisionError"):
+            store.upgrade()
+        assert current_context() is None
 
 
 def test_a_hook_may_migrate_a_second_database(store: Store, archive: Database) -> None:
