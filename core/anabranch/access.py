@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from anabranch.bookkeeping import record_adoption
+from anabranch.books import BookTables
 from anabranch.cache import HeaderCache
 from anabranch.database import Database
 from anabranch.deployment import DEFAULT_LOCK_TIMEOUT, Deployment
-from anabranch.discovery import Discovery
+from anabranch.discovery import Discovery, Owner
 from anabranch.errors import HookError, PluginError, UnreachableError
-from anabranch.locking import Lock, lock_holder, run_lock
-from anabranch.reading import Installation, Reading, read_database, read_installation
-from anabranch.recorder import Event, Recorder
+from anabranch.names import CORE
+from anabranch.verdict import Verdict
+
+if TYPE_CHECKING:
+    from anabranch.locking import Lock
+    from anabranch.reading import Installation, Reading
+    from anabranch.recorder import Event, Recorder
 
 
 def unheard(_holder: str) -> None:
@@ -27,6 +33,8 @@ def unheard(_holder: str) -> None:
 
 class Access:
     """What every verb needs of a target: to look at it, and to hold its lock while it changes it.
+
+    What is only needed where there is something to do is imported only there.
 
     :ivar application: the name of the application whose database it is.
     :ivar deployment: None for a target that is no directory with a configuration.
@@ -38,33 +46,66 @@ class Access:
         application: str,
         database: Database,
         deployment: Deployment | None,
-        recorder: Recorder,
+        tables: BookTables,
         discover: Callable[[], Discovery],
     ) -> None:
         self.application = application
         self.database = database
         self.deployment = deployment
-        self.recorder = recorder
+        self.tables = tables
         self.lock: Lock | None = None
         self._discover = discover
 
     @cached_property
+    def recorder(self) -> Recorder:
+        """The reader and writer of our records."""
+        from anabranch.recorder import Recorder
+
+        return Recorder(*self.tables)
+
+    @cached_property
+    def discovery(self) -> Discovery:
+        """Who is installed; found once."""
+        return self._discover()
+
+    @cached_property
+    def disabled(self) -> frozenset[str]:
+        """The plugins that the configuration leaves out."""
+        if self.deployment is None:
+            return frozenset()
+        leaves_out = self.deployment.leaves_out
+        names = (owner.name for owner in self.discovery.owners)
+        return frozenset(name for name in names if name != CORE and leaves_out(name))
+
+    @cached_property
+    def _cache(self) -> HeaderCache:
+        return HeaderCache.beside(self.deployment.directory if self.deployment else None)
+
+    @cached_property
     def installation(self) -> Installation:
         """What is installed, narrowed by the configuration; read once."""
-        if self.deployment is None:
-            found = read_installation(self._discover(), _nobody)
-        else:
-            deployment = self.deployment
-            cache = HeaderCache.beside(deployment.directory)
-            found = read_installation(
-                self._discover(), deployment.leaves_out, deployment.named, cache
-            )
+        from anabranch.reading import read_installation
+
+        named = self.deployment.named if self.deployment else ()
+        found = read_installation(self.discovery, self.disabled, named, self._cache)
         problems = (
             # A script may quote, in what it raises, what the application was configured with.
             replace(item, text=self.database.scrub(item.text)) if item.code == "AB118" else item
             for item in found.problems
         )
         return replace(found, problems=tuple(problems))
+
+    @property
+    def hooking(self) -> tuple[Owner, ...]:
+        """The owners that have hooks and take part."""
+        owners = self.discovery.owners
+        return tuple(owner for owner in owners if owner.hooks and owner.name not in self.disabled)
+
+    @property
+    def hooks_digest(self) -> str:
+        """Name the packages whose hooks take part: equal digests mean the same versions."""
+        lines = (f"{o.name} {o.hooks} {o.distribution} {o.version}\n" for o in self.hooking)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
     @property
     def lock_timeout(self) -> float:
@@ -82,8 +123,8 @@ class Access:
 
         :raises UnreachableError: if it cannot be read.
         """
-        with self._reachable(), self.database.look() as connection:
-            return read_database(self.installation, self.recorder, connection)
+        with self.look() as (reading, _connection):
+            return reading
 
     @contextmanager
     def look(self) -> Generator[tuple[Reading, sa.Connection | None], None, None]:
@@ -93,14 +134,49 @@ class Access:
 
         :raises UnreachableError: if it cannot be read.
         """
+        with self.reach() as connection:
+            yield self.read_from(connection), connection
+
+    @contextmanager
+    def glance(self) -> Generator[tuple[Reading | None, sa.Connection | None], None, None]:
+        """Look as :meth:`look` does, but yield no reading where nothing is pending and nothing
+        wrong, and nothing has changed since the last glance found that.
+
+        :raises UnreachableError: if it cannot be read.
+        """
+        named = self.deployment.named if self.deployment else ()
+        verdict = Verdict(
+            self._cache, self.discovery, (self.disabled, named), self.tables, self.database.title
+        )
+        with self.reach() as connection:
+            if connection is not None and verdict.holds(connection):
+                yield None, connection
+                return
+            reading = self.read_from(connection)
+            if reading.state.prepared and not (reading.problems or reading.stale or reading.plan()):
+                verdict.keep(reading.state.digest)
+            yield reading, connection
+
+    @contextmanager
+    def reach(self) -> Generator[sa.Connection | None, None, None]:
+        """Connect to read; None where there is no database yet.
+
+        :raises UnreachableError: if it cannot be read.
+        """
         with self._reachable(), self.database.look() as connection:
-            yield read_database(self.installation, self.recorder, connection), connection
+            yield connection
+
+    def read_from(self, connection: sa.Connection | None) -> Reading:
+        """Read the database that *connection* leads to; None leads to an empty one."""
+        from anabranch.reading import read_database
+
+        return read_database(self.installation, self.recorder, connection)
 
     def events(
         self, *, owner: str | None = None, run: str | None = None, limit: int | None = None
     ) -> tuple[Event, ...]:
         """Read the journal, oldest event first; see :meth:`MigrationManager.history`."""
-        with self._reachable(), self.database.look() as connection:
+        with self.reach() as connection:
             if connection is None:
                 return ()
             return self.recorder.events(connection, owner=owner, run=run, limit=limit)
@@ -116,6 +192,8 @@ class Access:
         :raises LockError: if it is not obtained in time.
         :raises UnreachableError: for an error of the database that nobody inside took for its own.
         """
+        from anabranch.locking import run_lock
+
         timeout = self.lock_timeout if timeout is None else timeout
         wait = self.deployment.statement_lock_timeout if self.deployment else None
         with self._reachable(), self.database.migrate(wait) as connection:
@@ -130,11 +208,13 @@ class Access:
 
     def lock_holder(self, connection: sa.Connection) -> str:
         """Say who holds the run lock, as seen from *connection*; empty if nobody does."""
+        from anabranch.locking import lock_holder
+
         return lock_holder(self.database, connection, self._lock_name(connection))
 
     def _lock_name(self, connection: sa.Connection) -> str:
         # Our tables are what is guarded, so whoever shares them shares the lock.
-        schema = self.recorder.schema or connection.dialect.default_schema_name or ""
+        schema = self.tables.schema or connection.dialect.default_schema_name or ""
         return f"anabranch\0{schema}"
 
     def read_locked(
@@ -148,11 +228,13 @@ class Access:
         reading = self._sound(connection, owners)
         if not reading.adoption:
             return reading
+        from anabranch.bookkeeping import record_adoption
+
         record_adoption(self.recorder, connection, reading)
         return self._sound(connection, owners)
 
     def _sound(self, connection: sa.Connection, owners: Collection[str] | None) -> Reading:
-        reading = read_database(self.installation, self.recorder, connection)
+        reading = self.read_from(connection)
         connection.rollback()
         reading.require_sound(owners)
         return reading
@@ -179,7 +261,3 @@ class Access:
                 remedy="Hooks and scripts must leave the connection that they are given open.",
                 state="What was not committed is gone; run the same command again.",
             ) from error
-
-
-def _nobody(_owner: str) -> bool:
-    return False

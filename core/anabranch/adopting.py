@@ -15,9 +15,9 @@ from anabranch.blank import blank_database
 from anabranch.bookkeeping import actor, record_position
 from anabranch.errors import DifferenceError, IntegrityError, RevisionError, UsageError
 from anabranch.estate import is_there
-from anabranch.names import normalise
+from anabranch.names import HEADS, normalise
 from anabranch.objects import ObjectChanges, OwnedObject, TableName
-from anabranch.planning import HEADS, Plan, make_plan, revisions_named
+from anabranch.planning import Plan, make_plan, revisions_named
 from anabranch.reading import Reading, read_database
 from anabranch.recorder import EMPTY, Event, now
 from anabranch.revision import CORE, RevisionKey

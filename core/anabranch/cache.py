@@ -1,4 +1,4 @@
-"""Headers that were read before, so that a run with nothing to do opens no revision file.
+"""What was found before, so that a run with nothing to do opens no revision file.
 
 A file per version location holds what its revision files said, each with the size, times and inode
 the file had. Whatever is not certain is read again: deleting the cache is always safe, and so is
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,6 +34,20 @@ _SETTLED = 2_000_000_000  # ns; file systems note times in steps, the coarsest o
 def stamp_of(status: os.stat_result) -> Stamp:
     """Return what tells a version of a file from every other."""
     return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def revision_files(location: Path) -> Iterator[tuple[str, Stamp | None]]:
+    """Yield the name and the stamp of each file that may hold a revision, in any order.
+
+    :raises OSError: if the folder cannot be read.
+    """
+    with os.scandir(location) as files:
+        for file in files:
+            if file.name.endswith(".py") and not file.name.startswith(("__init__", ".")):
+                try:
+                    yield file.name, stamp_of(file.stat())
+                except OSError:  # a link that leads nowhere
+                    yield file.name, None
 
 
 @dataclass(frozen=True)
@@ -62,9 +76,13 @@ class HeaderCache:
 
     A folder or file that somebody else owns or may write is not trusted. No fault is ever raised:
     without a cache everything is read.
+
+    :ivar is_whole: whether every header that was asked for can be kept: what is new, computed or
+        damaged cannot.
     """
 
     def __init__(self, folders: Iterable[Path]) -> None:
+        self.is_whole = True
         self._folders = tuple(folder for folder in folders if folder.is_absolute())
 
     @classmethod
@@ -96,6 +114,14 @@ class HeaderCache:
                     return Entries(location, self._parse(text, location))
         return Entries(location)
 
+    def read(self, name: str) -> str | None:
+        """Return what :meth:`write` kept by this *name*, if anything."""
+        for folder in self._folders:
+            with suppress(OSError, ValueError):
+                if (text := _read_own(folder / name)) is not None:
+                    return text
+        return None
+
     def _parse(self, text: str, location: Path) -> dict[str, Any]:
         """Return what the text of a cache says.
 
@@ -110,13 +136,18 @@ class HeaderCache:
 
     def store(self, entries: Entries, found: Mapping[str, Any]) -> None:
         """Keep *found*, in which each file's name leads to its stamp and what it says."""
+        with suppress(OSError):
+            body = json.dumps(found, separators=(",", ":"))
+            head = [self._reader, json.dumps(str(entries.location))]
+            text = "\n".join([*head, str(zlib.crc32(body.encode())), body])
+            self.write(_name(entries.location), text)
+
+    def write(self, name: str, text: str) -> None:
+        """Keep *text* by this *name*."""
         for folder in self._folders:
             with suppress(OSError):
                 _require_own(folder)
-                body = json.dumps(found, separators=(",", ":"))
-                head = [self._reader, json.dumps(str(entries.location))]
-                text = "\n".join([*head, str(zlib.crc32(body.encode())), body])
-                _write_whole(folder / _name(entries.location), text)
+                _write_whole(folder / name, text)
                 return
 
 

@@ -8,14 +8,16 @@ import sys
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, redirect_stdout
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from anabranch.errors import AnabranchError
-from anabranch.planning import Step
-from anabranch.problems import Problem
 from anabranch.wording import one_line
+
+if TYPE_CHECKING:
+    from anabranch.planning import Step
+    from anabranch.problems import Problem
 
 SCHEMA_VERSION = 1
 """Grows when a key of the JSON output changes its meaning or goes; new keys do not count."""

@@ -16,7 +16,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from anabranch import mysql, postgresql
 from anabranch.errors import (
     UNTOUCHED,
     AnabranchError,
@@ -256,6 +255,8 @@ class Database:
         :param statement_lock_timeout: how many seconds a statement waits for another session's
             lock on a server; 0 for as long as it takes, None for what suits the server.
         """
+        from anabranch import mysql, postgresql  # not needed to look
+
         wait = statement_lock_timeout
         if self.source is None and self.file is not None:
             _create_private(self.file)
@@ -331,7 +332,9 @@ class Database:
     def is_locked(self, error: exc.DBAPIError) -> bool:
         """Tell whether *error* says that another program holds one of the database's own locks."""
         if self.dialect == "mysql":
-            return mysql.is_in_use(error.orig)
+            from anabranch.mysql import is_in_use
+
+            return is_in_use(error.orig)
         return self.dialect == "sqlite" and "database is locked" in str(error.orig)
 
     def in_use(self, error: exc.DBAPIError, state: str = UNTOUCHED) -> LockError:

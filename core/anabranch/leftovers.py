@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import sqlalchemy as sa
 
-from anabranch.objects import TableName
+from anabranch.names import CORE
 from anabranch.problems import Problem
-from anabranch.recorder import Recorder
-from anabranch.revision import CORE
+
+if TYPE_CHECKING:
+    from anabranch.objects import TableName
+    from anabranch.recorder import Recorder
 
 PREFIX = "_alembic_tmp_"
 """How Alembic names the copy of a table that it rebuilds."""
@@ -26,8 +30,18 @@ ORDER BY 1, 2, 3
 """
 
 
+def has_leftovers(connection: sa.Connection) -> bool:
+    """Tell whether :func:`find_leftovers` would find any."""
+    if connection.dialect.name == "postgresql":
+        return connection.exec_driver_sql(_INVALID).first() is not None
+    return bool(_copies(connection))
+
+
 def find_leftovers(connection: sa.Connection, recorder: Recorder) -> tuple[Problem, ...]:
     """Find tables that a batch rebuild left behind, and indexes whose building was cut off."""
+    # Not needed where there are none, which is most databases.
+    from anabranch.objects import TableName
+
     if connection.dialect.name == "postgresql":
         rows = connection.execute(sa.text(_INVALID)).all()
         found = [(TableName(schema, table), str(index)) for schema, table, index in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -12,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from anabranch.access import Access, unheard
+from anabranch.books import ALEMBICS_TABLE, BookTables
 from anabranch.database import Database, masked, parse_url
 from anabranch.deployment import Deployment, create_deployment, read_deployment
 from anabranch.discovery import Discovery, Owner, discover, distribution_of
 from anabranch.errors import PendingError, UsageError
-from anabranch.names import normalise
+from anabranch.names import HEADS, normalise
 from anabranch.outcomes import Upgrade
-from anabranch.planning import HEADS, Plan
-from anabranch.reading import Reading, Status, read_installation
-from anabranch.recorder import Event, Recorder
 from anabranch.upgrading import UpgradeOptions, require_digest, run_upgrade
 from anabranch.wording import counted
 from anabranch_plugins_api import MigrationSource
@@ -34,7 +33,10 @@ if TYPE_CHECKING:
     from anabranch.backup import Backup
     from anabranch.downgrading import Downgrade, Host
     from anabranch.executor import Progress
+    from anabranch.planning import Plan
     from anabranch.purging import Departure
+    from anabranch.reading import Reading, Status
+    from anabranch.recorder import Event, Recorder
     from anabranch.rehearsing import Rehearsal
     from anabranch.repairing import Offer
     from anabranch.restoring import Restored
@@ -74,7 +76,7 @@ class MigrationManager:
         models: Sequence[Any] = (),
         plugins: Sequence[object] = (),
         database_url: Callable[[Path], str] | None = None,
-        version_table: str = "alembic_version",
+        version_table: str = ALEMBICS_TABLE,
         schema: str | None = None,
     ) -> None:
         self.name = name
@@ -83,7 +85,7 @@ class MigrationManager:
         self._models = _modules(models)
         self._plugins = tuple(plugins)
         self._database_url = database_url
-        self._recorder = Recorder(version_table, schema)
+        self._tables = BookTables(version_table, schema)
 
     # -- what an operator does
 
@@ -516,7 +518,9 @@ class MigrationManager:
         :param target: a deployment, whose configuration says which plugins take part.
         """
         if target is None:
-            installation = read_installation(self.discover(), lambda _owner: False)
+            from anabranch.reading import read_installation
+
+            installation = read_installation(self.discover())
         else:
             installation = self.open(target).installation
         return tuple(
@@ -535,7 +539,11 @@ class MigrationManager:
         :raises PendingError: if revisions are pending.
         :raises IntegrityError: if something is wrong.
         """
-        plan = self.plan(target)
+        with self.open(target).glance() as (reading, _connection):
+            if reading is None:
+                return
+            reading.require_sound()
+            plan = reading.plan()
         if plan:
             raise PendingError(
                 f"{counted(len(plan.steps), 'revision is', 'revisions are')} pending, "
@@ -615,10 +623,12 @@ class MigrationManager:
         home = metadata.__module__ if isinstance(metadata, type) else ""
         return tuple(name for name in (named, home, *self._models, *self._packages()) if name)
 
-    @property
+    @cached_property
     def recorder(self) -> Recorder:
         """The reader and writer of the bookkeeping tables."""
-        return self._recorder
+        from anabranch.recorder import Recorder
+
+        return Recorder(*self._tables)
 
     @property
     def _host(self) -> Host:
@@ -631,7 +641,7 @@ class MigrationManager:
         return [migrations.split(".")[0]] if isinstance(migrations, str) else []
 
     def _access(self, database: Database, deployment: Deployment | None) -> Access:
-        return Access(self.name, database, deployment, self._recorder, self.discover)
+        return Access(self.name, database, deployment, self._tables, self.discover)
 
     def _open(self, target: object) -> tuple[Database, Deployment | None]:
         if isinstance(target, (sa.URL, sa.Engine, sa.Connection)):

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+
+CORE = "core"
+"""The name of the owner that is the host application itself."""
+
+HEADS = "heads"
+"""The target that is every revision."""
+
+NOTHING = hashlib.sha256().hexdigest()[:16]
+"""The digest of a plan without a step."""
 
 _SEPARATORS = re.compile(r"[-_.]+")
 _OWNER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,98}[a-z0-9])?")

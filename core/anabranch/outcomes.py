@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from anabranch.errors import AnabranchError
-from anabranch.problems import Problem
-from anabranch.revision import RevisionKey
+if TYPE_CHECKING:
+    from anabranch.errors import AnabranchError
+    from anabranch.problems import Problem
+    from anabranch.revision import RevisionKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,9 @@ from typing import Literal
 
 from anabranch.errors import UsageError
 from anabranch.graph import Graph
-from anabranch.names import normalise
+from anabranch.names import HEADS, normalise
 from anabranch.revision import Revision, RevisionKey
 from anabranch.wording import did_you_mean
-
-HEADS = "heads"
 
 Direction = Literal["upgrade", "downgrade"]
 """Which function of the scripts is called."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -20,8 +19,8 @@ from anabranch.estate import Estate
 from anabranch.graph import Graph
 from anabranch.integrity import check_integrity
 from anabranch.leftovers import find_leftovers
-from anabranch.names import normalise
-from anabranch.planning import HEADS, Plan, make_plan
+from anabranch.names import HEADS, normalise
+from anabranch.planning import Plan, make_plan
 from anabranch.problems import Problem
 from anabranch.recorder import EMPTY, Event, Recorder, State, shown_ids
 from anabranch.revision import CORE, AppliedRevision, Revision, RevisionKey
@@ -42,18 +41,6 @@ class Installation:
     revisions: tuple[Revision, ...]
     disabled: frozenset[str]
     problems: tuple[Problem, ...]
-
-    @property
-    def hooking(self) -> tuple[Owner, ...]:
-        """The owners that have hooks and take part."""
-        owners = self.discovery.owners
-        return tuple(owner for owner in owners if owner.hooks and owner.name not in self.disabled)
-
-    @property
-    def hooks_digest(self) -> str:
-        """Name the packages whose hooks take part: equal digests mean the same versions."""
-        lines = (f"{o.name} {o.hooks} {o.distribution} {o.version}\n" for o in self.hooking)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,12 +214,13 @@ class Reading:
 @collection_paused()
 def read_installation(
     discovery: Discovery,
-    leaves_out: Callable[[str], bool],
+    disabled: frozenset[str] = frozenset(),
     named: Iterable[str] = (),
     cache: HeaderCache | None = None,
 ) -> Installation:
     """Read the headers of every owner's revisions; the faults of owners left out do not count.
 
+    :param disabled: the plugins that the configuration leaves out.
     :param named: the plugins that the deployment's configuration speaks of.
     :param cache: what may know the headers already; by default the user's.
     """
@@ -244,9 +232,6 @@ def read_installation(
             found, faults = read_location(owner.name, owner.location, cache)
             revisions += found
             problems += faults
-    disabled = frozenset(
-        owner.name for owner in discovery.owners if owner.name != CORE and leaves_out(owner.name)
-    )
     return Installation(
         discovery,
         tuple(revisions),

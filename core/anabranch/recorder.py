@@ -12,14 +12,13 @@ from datetime import datetime, timezone
 
 import sqlalchemy as sa
 
+from anabranch.books import ALEMBICS_TABLE, BookTables, digest_of
 from anabranch.objects import ObjectChanges, OwnedObject, TableName
 from anabranch.revision import AppliedRevision, RevisionKey
 from anabranch.statementlog import StatementLog
 
 # Not an id: stock Alembic stops at it, where ids of two owners would mislead it.
 AMBIGUOUS = "see: db status"
-
-ALEMBICS_TABLE = "alembic_version"
 
 _ID_LENGTH = 32
 _STANDING = ("view", "type")
@@ -58,12 +57,14 @@ class State:
     :ivar prepared: whether our tables exist.
     :ivar projected: the revisions we last showed in ``alembic_version``.
     :ivar version_rows: the ids that stand there now; None where the table does not exist.
+    :ivar digest: what :func:`~anabranch.books.digest_of` says of them; empty if not prepared.
     """
 
     applied: Mapping[RevisionKey, AppliedRevision] = field(default_factory=dict)
     prepared: bool = False
     projected: frozenset[RevisionKey] = frozenset()
     version_rows: frozenset[str] | None = None
+    digest: str = ""
 
 
 EMPTY = State()
@@ -81,8 +82,7 @@ class Recorder:
 
     def __init__(self, version_table: str = ALEMBICS_TABLE, schema: str | None = None) -> None:
         self.schema = schema
-        # Applications that share a schema tell their tables apart by this one.
-        prefix = "anabranch" if version_table == ALEMBICS_TABLE else f"{version_table}_anabranch"
+        prefix = BookTables(version_table, schema).prefix
         self.statements = StatementLog(f"{prefix}_statement", schema)
         metadata = sa.MetaData(schema=schema)
         self.version_table = sa.Table(
@@ -174,17 +174,21 @@ class Recorder:
             return State(version_rows=version_rows)
         applied: dict[RevisionKey, AppliedRevision] = {}
         projected: set[RevisionKey] = set()
-        columns = [column for column in self._revisions.columns if column.name != "projected"]
-        rows = connection.execute(sa.select(self._revisions.c.projected, *columns))
-        for row in rows:
-            shown, owner, id_, down, depends, labels, *rest = tuple(row)
+        texts: list[tuple[str, ...]] = []
+        table = self._revisions
+        columns = [column for column in table.columns if column.name != "projected"]
+        query = sa.select(table.c.projected, *columns).order_by(*table.primary_key)
+        for row in connection.execute(query):
+            shown, owner, id_, down, depends, labels, checksum, *rest = tuple(row)
             key = RevisionKey(owner, id_)
             applied[key] = AppliedRevision(
-                key, _keys(down), _keys(depends), tuple(labels.split()), *rest
+                key, _keys(down), _keys(depends), tuple(labels.split()), checksum, *rest
             )
             if shown:
                 projected.add(key)
-        return State(applied, True, frozenset(projected), version_rows)
+            texts.append((owner, id_, down, depends, labels, checksum, "y" if shown else ""))
+        digest = digest_of(texts, version_rows or ())
+        return State(applied, True, frozenset(projected), version_rows, digest)
 
     def prepare(self, connection: sa.Connection) -> None:
         """Create the tables that are missing, Alembic's among them."""

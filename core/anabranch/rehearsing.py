@@ -131,7 +131,7 @@ def _run_on(
         access.application,
         Database.of(sa.URL.create("sqlite", database=str(copy))),
         access.deployment,
-        access.recorder,
+        access.tables,
         lambda: installation.discovery,
     )
     options = replace(options, rehearse=False, backup=False, waiting=unheard)

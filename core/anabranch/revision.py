@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from anabranch.names import CORE as CORE
+
 if TYPE_CHECKING:
     from datetime import datetime
-
-CORE = "core"
-"""The name of the owner that is the host application itself."""
 
 
 class RevisionKey(NamedTuple):

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from anabranch.cache import Entries, HeaderCache, Stamp, stamp_of
+from anabranch.cache import Entries, HeaderCache, revision_files
 from anabranch.problems import Problem
 from anabranch.revision import Revision, RevisionKey
 from anabranch.wording import text_of
@@ -83,7 +83,7 @@ def read_location(
     found: dict[str, Any] = {}
     folder = f"{location}{os.sep}"  # a path object per file would cost as much as all the rest
     try:
-        files = sorted(_revision_files(location))
+        files = sorted(revision_files(location))
     except OSError as error:
         return (), (_unreadable(owner, location, _one_line(error)),)
     for name, stamp in files:
@@ -103,20 +103,11 @@ def read_location(
             revisions.append(revision)
         if stamp and is_certain and entries.is_settled(stamp):
             found[name] = [stamp, _for_cache(revision)]
-    if cache is not None and found != entries.found:
-        cache.store(entries, found)
+    if cache is not None:
+        cache.is_whole = cache.is_whole and len(found) == len(files)
+        if found != entries.found:
+            cache.store(entries, found)
     return tuple(revisions), tuple(problems)
-
-
-def _revision_files(location: Path) -> Iterator[tuple[str, Stamp | None]]:
-    """Yield the name and the stamp of each file that may hold a revision."""
-    with os.scandir(location) as files:
-        for file in files:
-            if file.name.endswith(".py") and not file.name.startswith(("__init__", ".")):
-                try:
-                    yield file.name, stamp_of(file.stat())
-                except OSError:  # a link that leads nowhere
-                    yield file.name, None
 
 
 def _unreadable(owner: str, path: Path, cause: str) -> Problem:

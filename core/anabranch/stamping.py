@@ -10,8 +10,8 @@ from anabranch.access import Access
 from anabranch.adoption import UNKNOWN_POSITION, taken_for_granted
 from anabranch.bookkeeping import actor, record_position
 from anabranch.errors import DependedOnError, RefusedError
-from anabranch.names import normalise
-from anabranch.planning import HEADS, make_plan, revisions_named
+from anabranch.names import HEADS, normalise
+from anabranch.planning import make_plan, revisions_named
 from anabranch.reading import Reading, read_database
 from anabranch.recorder import Event, now
 from anabranch.revision import RevisionKey

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from anabranch.errors import UsageError
-from anabranch.planning import Step
+
+if TYPE_CHECKING:
+    from anabranch.planning import Step
 
 Mode = Literal["auto", "run", "revision"]
 """One transaction for the run, one for each revision, or what suits the database."""

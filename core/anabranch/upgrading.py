@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from anabranch.access import Access
-from anabranch.bookkeeping import refresh_projection
 from anabranch.errors import (
     UNTOUCHED,
     AnabranchError,
@@ -20,15 +19,16 @@ from anabranch.errors import (
     RequirementError,
     UsageError,
 )
+from anabranch.names import HEADS, NOTHING
 from anabranch.outcomes import Upgrade
-from anabranch.planning import HEADS, Plan, make_plan
-from anabranch.problems import Problem
-from anabranch.reading import Reading
-from anabranch.transactions import Mode
 
 if TYPE_CHECKING:
     from anabranch.executor import Executor, Progress
     from anabranch.guards import Guard
+    from anabranch.planning import Plan
+    from anabranch.problems import Problem
+    from anabranch.reading import Reading
+    from anabranch.transactions import Mode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,18 +65,21 @@ def run_upgrade(
     started = time.monotonic()
     adopts = False
     with suppress(LockError):  # a migrator that is about to commit; the lock waits for it
-        with access.look() as (reading, looking):
-            reading.require_sound(strict=options.strict)
-            plan = reading.plan(options.to)
-            adopts = bool(reading.adoption)
-            idle = not plan and not reading.stale
-            idle = idle and not _is_unfinished(access, looking, plugins)
+        looked = access.glance() if options.to == HEADS else access.look()
+        with looked as (found, looking):
+            problems: tuple[Problem, ...] = ()
+            idle = not _is_unfinished(access, looking, plugins)
+            if found is not None:
+                found.require_sound(strict=options.strict)
+                problems, pending = found.problems, found.plan(options.to)
+                adopts = bool(found.adoption)
+                idle = idle and not pending and not found.stale
+                # A server may be halfway through that very plan, which the lock waits for. A file
+                # is not, and taking its lock would leave files behind.
+                if access.database.file is not None:
+                    require_digest(pending, options.digest)
         if idle:
-            return Upgrade((), plan.digest, time.monotonic() - started, reading.problems)
-        # A server may be halfway through that very plan, which the lock waits for. A file is not,
-        # and taking its lock would leave files behind.
-        if access.database.file is not None:
-            require_digest(plan, options.digest)
+            return Upgrade((), NOTHING, time.monotonic() - started, problems)
     with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
         if options.rehearse:
             from anabranch.rehearsing import rehearse
@@ -88,6 +91,8 @@ def run_upgrade(
         require_digest(plan, options.digest)
         done = Upgrade((), plan.digest, 0.0, reading.problems)
         if not plan and reading.stale:
+            from anabranch.bookkeeping import refresh_projection
+
             refresh_projection(access.recorder, connection, reading)
             reading = access.read_locked(connection)
         if plan or _is_unfinished(access, connection, plugins):
@@ -111,10 +116,10 @@ def _is_unfinished(
 
     Because a run did not come to its end, or other plugins take part than in the last one.
     """
-    if connection is None or not (plugins or access.installation.hooking):
+    if connection is None or not (plugins or access.hooking):
         return False
     finished = access.recorder.finished(connection)
-    return finished is not None and finished != access.installation.hooks_digest
+    return finished is not None and finished != access.hooks_digest
 
 
 def require_digest(plan: Plan, digest: str | None) -> None:
@@ -194,6 +199,7 @@ def make_ready(
     from anabranch.hooks import Hooks
     from anabranch.lock_guard import lock_guards
     from anabranch.models import core_metadata
+    from anabranch.planning import make_plan
 
     installation = access.installation
     hooks = Hooks(plugins)
@@ -215,7 +221,7 @@ def make_ready(
     losses: tuple[Guard, ...] = ()
     if plan and not options.allow_destructive:
         losses = loss_guards(access.recorder, connection, reading, plan)
-    finishes = not broken and (plugins or installation.hooking)
+    finishes = not broken and (plugins or access.hooking)
     executor = Executor(
         database=access.database,
         connection=connection,
@@ -226,7 +232,7 @@ def make_ready(
         hooks=hooks,
         metadata=core_metadata(metadata),
         report=options.report,
-        finished=installation.hooks_digest if finishes else "",
+        finished=access.hooks_digest if finishes else "",
         guards=(*lock_guards(access.lock), *losses),
     )
     return ReadyRun(executor, plan, broken)

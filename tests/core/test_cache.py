@@ -303,7 +303,7 @@ def store(tmp_path: Path, sqlite_database: Any) -> Iterator[Store]:
 
 def test_it_is_in_the_users_cache(store: Store, tmp_path: Path) -> None:
     store.init_db().expect(0)
-    (file,) = (tmp_path / "site-cache" / "anabranch").iterdir()
+    (file,) = (tmp_path / "site-cache" / "anabranch").glob("*.json")
     assert "c1" in file.read_text()
     assert not (store.deployment / ".anabranch-cache").exists()
 
@@ -312,7 +312,7 @@ def test_it_is_in_the_deployment_where_the_home_cannot_be_written(store: Store) 
     """``/proc`` is closed to root too."""
     for _ in range(2):
         store.init_db(env={"XDG_CACHE_HOME": "/proc/none", "HOME": "/proc/none"}).expect(0)
-    (file,) = (store.deployment / ".anabranch-cache").iterdir()
+    (file,) = (store.deployment / ".anabranch-cache").glob("*.json")
     assert "c1" in file.read_text()
 
 

@@ -33,7 +33,7 @@ def scratch_database(
 
     :raises UsageError: if a revision cannot run on SQLite.
     """
-    installation = read_installation(manager.discover(), lambda _owner: False)
+    installation = read_installation(manager.discover())
     recorder = scratch_recorder(manager)
     with tempfile.TemporaryDirectory(prefix="anabranch-") as folder:
         database = Database.of(

@@ -1,0 +1,74 @@
+"""Whether a database still stands where the last look left it: nothing pending, nothing wrong.
+
+Such a look leaves a digest of all that it depended on: who is installed, what the configuration
+says, each revision file as the file system tells its versions apart, our own code, and what the
+database says of itself. Where the next look comes to the same digest there is nothing to find: it
+reads no header and makes no plan, nor does it import the code that would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from anabranch.books import BookTables, read_digest
+from anabranch.cache import HeaderCache, revision_files
+from anabranch.discovery import Discovery
+from anabranch.leftovers import has_leftovers
+
+
+class Verdict:
+    """What the last look at a database said, if it said that nothing is pending and nothing wrong.
+
+    Made before any header is read: what is edited in between has another name afterwards.
+
+    :param configured: the plugins that are left out, and those that the configuration names.
+    :param database: what tells the database from others of the same user.
+    """
+
+    def __init__(
+        self,
+        cache: HeaderCache,
+        discovery: Discovery,
+        configured: Iterable[Collection[str]],
+        tables: BookTables,
+        database: str,
+    ) -> None:
+        self._cache = cache
+        self._tables = tables
+        self._name = hashlib.sha256(repr((tables, database)).encode()).hexdigest()[:32]
+        digest = hashlib.sha256(sys.version.encode())
+        digest.update(repr((discovery, [sorted(names) for names in configured])).encode())
+        own = [owner.location for owner in discovery.owners if owner.location is not None]
+        try:
+            for location in (Path(__file__).parent, *own):
+                digest.update(repr(sorted(revision_files(location))).encode())
+        except OSError:  # whoever reads the headers will say it
+            self._installed = ""
+        else:
+            self._installed = digest.hexdigest()
+
+    def holds(self, connection: sa.Connection) -> bool:
+        """Tell whether all is as it was when nothing was pending and nothing wrong."""
+        known = self._cache.read(f"{self._name}.verdict") if self._installed else None
+        if known is None or not known.startswith(self._installed):
+            return False
+        try:
+            books = read_digest(connection, self._tables)
+            return known == f"{self._installed} {books}" and not has_leftovers(connection)
+        except exc.DBAPIError:  # whoever looks closer will say it
+            connection.rollback()
+            return False
+
+    def keep(self, books: str) -> None:
+        """Remember that nothing is pending and nothing wrong in a database with these *books*.
+
+        :param books: what :func:`~anabranch.books.digest_of` says of them.
+        """
+        if self._installed and self._cache.is_whole:
+            self._cache.write(f"{self._name}.verdict", f"{self._installed} {books}")
