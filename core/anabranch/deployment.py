@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -250,6 +248,8 @@ class _Reader:
         Sections of the application's own pass.
         """
         for name in self.content.keys() - known:
+            import difflib
+
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
             if close and close[0] not in self.content:
                 raise ConfigurationError(
@@ -304,6 +304,8 @@ class _Reader:
         """Return a command, given as a list of its words or as one string without a shell."""
         value = section.get(name.rpartition(".")[2], [])
         if isinstance(value, str):
+            import shlex
+
             with suppress(ValueError):  # an open quotation mark
                 value = shlex.split(value)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):

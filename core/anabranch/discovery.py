@@ -11,22 +11,28 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from anabranch.names import is_owner_name, normalise
 from anabranch.problems import Problem
 from anabranch.revision import CORE
 from anabranch_plugins_api import MigrationSource
 
+if TYPE_CHECKING:
+    from typing import Protocol
 
-class _EntryPoints(Protocol):
-    """What Python 3.10 and later versions have in common."""
+    class _EntryPoints(Protocol):
+        """What Python 3.10 and later versions have in common."""
 
-    def select(self, *, group: str) -> Iterable[importlib.metadata.EntryPoint]: ...
+        def select(self, *, group: str) -> Iterable[importlib.metadata.EntryPoint]: ...
+
+
+_NAME_AND_VERSION = re.compile(r"^(Name|Version):[ \t]*(\S+)[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +185,12 @@ def _belongs(one: importlib.metadata.EntryPoint, other: importlib.metadata.Entry
 
 def _distribution(entry_point: importlib.metadata.EntryPoint) -> tuple[str, str]:
     dist = entry_point.dist
-    return (dist.name, dist.version) if dist is not None else ("", "")
+    if dist is None:
+        return "", ""
+    # What dist.name does parses all of the file as an e-mail, each time.
+    head = (dist.read_text("METADATA") or "").partition("\n\n")[0]
+    found = dict(_NAME_AND_VERSION.findall(head))
+    return (found["Name"], found["Version"]) if len(found) == 2 else (dist.name, dist.version)
 
 
 def _name_problem(name: str, entry_point: importlib.metadata.EntryPoint) -> Problem | None:

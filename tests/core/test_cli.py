@@ -11,7 +11,7 @@ from typing import Any
 import click
 import pytest
 
-from anabranch.cli import main
+from anabranch.cli.program import main
 from support.databases import Database
 from support.distributions import Distribution
 from support.sites import Result, Site
@@ -504,7 +504,10 @@ def test_wrong_application_is_one_message(bare: Workbench, app: str, message: st
 
 
 def commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         yield (*path, name), command
         if isinstance(command, click.Group):
             yield from commands(command, *path, name)

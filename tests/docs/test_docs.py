@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import anabranch
-from anabranch.cli import main
+from anabranch.cli.program import main
 from anabranch_plugins_api import hookspecs
 from support.help_pages import page
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import click
 
 from anabranch import MigrationManager
-from anabranch.cli import main
+from anabranch.cli.program import main
 
 _HEAD = """\
 # Commands
@@ -37,8 +37,11 @@ def _sections(command: click.Command, path: str, *, skip: bool = False) -> Itera
         context = click.Context(command, info_name=path, terminal_width=88)
         yield f"## {path}\n\n```text\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group) and path != "anabranch":
-        for name in sorted(command.commands):
-            yield from _sections(command.commands[name], f"{path} {name}")
+        context = click.Context(command)
+        for name in sorted(command.list_commands(context)):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from _sections(found, f"{path} {name}")
 
 
 if __name__ == "__main__":
