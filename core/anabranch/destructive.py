@@ -125,10 +125,7 @@ class DestructionGuard(Guard):
         self._is_finished = is_finished
 
     @contextmanager
-    def running(self, step: Step) -> Generator[None, None, None]:
-        seen = self._seen
-        self._seen = _Seen(made=seen.made, added=seen.added) if self._is_fresh else _Seen()
-        self._step, self._refused = step, None
+    def watching(self) -> Generator[None, None, None]:
         event.listen(self._connection, "before_cursor_execute", self._before)
         event.listen(self._connection, "after_cursor_execute", self._after)
         try:
@@ -136,6 +133,16 @@ class DestructionGuard(Guard):
         finally:
             event.remove(self._connection, "before_cursor_execute", self._before)
             event.remove(self._connection, "after_cursor_execute", self._after)
+
+    @contextmanager
+    def running(self, step: Step) -> Generator[None, None, None]:
+        seen = self._seen
+        self._seen = _Seen(made=seen.made, added=seen.added) if self._is_fresh else _Seen()
+        self._step, self._refused = step, None
+        try:
+            yield
+        finally:
+            self._step = None
 
     def _before(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         if self.is_asking:
@@ -261,7 +268,7 @@ class DestructionGuard(Guard):
                     yield loss
 
     def _after(self, _connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
-        if self.is_asking:
+        if self.is_asking or self._step is None:
             return
         match = _VERB.match(statement)
         if match is None:

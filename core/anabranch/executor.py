@@ -207,7 +207,10 @@ class Executor:
                 self._ledger.recording(),
                 self._blockers.watching(self._connection),
                 self._replay.watching() if self._replay else nullcontext(),
+                ExitStack() as watches,
             ):
+                for guard in guards:
+                    watches.enter_context(guard.watching())
                 self._tell_of_boundaries(units, run)
                 if keep_going:
                     unfit = {key: IntegrityError([damaged[key]]) for key in damaged}

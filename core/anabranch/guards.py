@@ -28,9 +28,10 @@ class GuardError(Exception):
 class Guard:
     """Watches the revisions of a run; each method does nothing until a guard says otherwise.
 
-    A guard is made for one run and asked in this order: :meth:`begin`, then :meth:`running` and
-    :meth:`check` for each revision that shares the transaction, then :meth:`finish`. Whatever one
-    raises fails a revision: the one that a :class:`GuardError` names, else the one that runs.
+    A guard is made for one run and asked, within :meth:`watching`, in this order: :meth:`begin`,
+    then :meth:`running` and :meth:`check` for each revision that shares the transaction, then
+    :meth:`finish`. Whatever one raises fails a revision: the one that a :class:`GuardError` names,
+    else the one that runs.
 
     A run may have thousands of revisions in one transaction, so what is done for each of them
     must not grow with the database; :meth:`begin` and :meth:`finish` may look at all of it.
@@ -45,6 +46,11 @@ class Guard:
 
         Called before anything else, where a half-done revision goes on after its last statement.
         """
+
+    @contextmanager
+    def watching(self) -> Generator[None, None, None]:
+        """Surround the run: to listen to the connection takes its time, so it is done once."""
+        yield
 
     def begin(self) -> None:
         """Take note of what there is: a transaction has begun, and no revision has run in it."""

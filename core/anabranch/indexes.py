@@ -66,10 +66,10 @@ class IndexGuard(Guard):
         self._names: list[str] = []
         self._lock_timeout = ""
         self._aside = False
+        self._step: Step | None = None
 
     @contextmanager
-    def running(self, step: Step) -> Generator[None, None, None]:
-        self._names = []
+    def watching(self) -> Generator[None, None, None]:
         if self._connection.dialect.name != "postgresql":
             yield
             return
@@ -77,7 +77,9 @@ class IndexGuard(Guard):
         def before(
             _connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any
         ) -> tuple[str, Any]:
-            return (statement if self._aside else self._before(step, statement)), parameters
+            if self._step is not None and not self._aside:
+                statement = self._before(self._step, statement)
+            return statement, parameters
 
         event.listen(self._connection, "before_cursor_execute", before, retval=True)
         event.listen(self._connection, "after_cursor_execute", self._after)
@@ -86,6 +88,15 @@ class IndexGuard(Guard):
         finally:
             event.remove(self._connection, "after_cursor_execute", self._after)
             event.remove(self._connection, "before_cursor_execute", before)
+
+    @contextmanager
+    def running(self, step: Step) -> Generator[None, None, None]:
+        self._names = []
+        self._step = step
+        try:
+            yield
+        finally:
+            self._step = None
 
     def check(self, step: Step, touched: frozenset[TableName]) -> None:  # noqa: ARG002
         for name in self._names:

@@ -127,6 +127,7 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._length = 0
         self._about = {"pid": os.getpid(), "host": socket.gethostname(), "user": user_name()}
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, mode=0o600)
@@ -140,6 +141,7 @@ class FileLock:
         if not _try_lock(self._descriptor):
             return False
         self._about["since"] = int(time.time())
+        os.ftruncate(self._descriptor, 0)
         self.say("")
         return True
 
@@ -151,8 +153,9 @@ class FileLock:
             return False
 
     def say(self, doing: str) -> None:
-        content = json.dumps({**self._about, "running": doing}).encode()
-        os.ftruncate(self._descriptor, 0)
+        # As long as what it covers: said of each revision, and to cut the file takes its time.
+        content = json.dumps({**self._about, "running": doing}).encode().ljust(self._length)
+        self._length = len(content)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         os.write(self._descriptor, content)
 

@@ -92,7 +92,6 @@ class RebuildGuard(Guard):
         self._is_looking = False
         self._is_unchecked = False
         self._is_running = False
-        self._is_listening = False
         self._step: Step | None = None
         self._begin()
 
@@ -102,6 +101,19 @@ class RebuildGuard(Guard):
         self._restorer = Restorer(self._catalogue, self._inspect)
 
     @contextmanager
+    def watching(self) -> Generator[None, None, None]:
+        if self._connection.dialect.name != "sqlite":
+            yield
+            return
+        event.listen(self._connection, "before_cursor_execute", self._before, retval=True)
+        event.listen(self._connection, "after_cursor_execute", self._after)
+        try:
+            yield
+        finally:
+            event.remove(self._connection, "before_cursor_execute", self._before)
+            event.remove(self._connection, "after_cursor_execute", self._after)
+
+    @contextmanager
     def running(self, step: Step) -> Generator[None, None, None]:
         connection = self._connection
         if connection.dialect.name != "sqlite":
@@ -109,11 +121,6 @@ class RebuildGuard(Guard):
             return
         self._begin()
         self._step = step
-        if not self._is_listening:
-            # Once, for as long as the connection lives: to listen and to stop takes its time.
-            event.listen(connection, "before_cursor_execute", self._before, retval=True)
-            event.listen(connection, "after_cursor_execute", self._after)
-            self._is_listening = True
         self._is_running = True
         try:
             with _unwarned():

@@ -43,7 +43,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Store]]:
     """Stores whose files have been there for a while, each looked at once."""
     folder = tmp_path_factory.mktemp("pool")
     stores = [
-        written(folder / str(number), sqlite(folder / f"{number}.sqlite")) for number in range(22)
+        written(folder / str(number), sqlite(folder / f"{number}.sqlite")) for number in range(25)
     ]
     time.sleep(2.1)
     for store in stores:
