@@ -14,7 +14,7 @@ import json
 import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
@@ -311,15 +311,14 @@ class Replay:
         """Send what a rollback undoes, and log it in the same transaction."""
         options = self._connection.get_execution_options()
         alone = options.get("isolation_level") == "AUTOCOMMIT"
+        with self._transaction() if alone else nullcontext():
+            answer = self._ask(run, row, cursor, send, fetch=not _returns_many(context))
+            _replace(context, cursor, answer)
+            run.waiting.append((row, answer))
+            if alone:
+                with self._ours():
+                    self._write(run)
         if alone:
-            self._say("START TRANSACTION")
-        answer = self._ask(run, row, cursor, send, fetch=not _returns_many(context))
-        _replace(context, cursor, answer)
-        run.waiting.append((row, answer))
-        if alone:
-            with self._ours():
-                self._write(run)
-            self._say("COMMIT")
             self._stays(run, row)
         elif len(run.waiting) >= _MOST_WAITING:
             with self._ours():
@@ -494,6 +493,21 @@ class Replay:
         # Other sessions may add rows meanwhile.
         text = "\0".join(_COUNTER.sub("", str(value)) for value in row)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @contextmanager
+    def _transaction(self) -> Generator[None, None, None]:
+        """Hold a transaction in autocommit mode; nothing that fails in it may stay.
+
+        The end of ``autocommit_block()`` would commit what is open.
+        """
+        self._say("START TRANSACTION")
+        try:
+            yield
+            self._say("COMMIT")
+        except BaseException:
+            with suppress(Exception):  # a lost server, whose transaction is gone
+                self._say("ROLLBACK")
+            raise
 
     def _say(self, statement: str) -> None:
         with self._ours():

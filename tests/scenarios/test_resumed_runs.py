@@ -17,7 +17,7 @@ from support.databases import Database
 from support.mariadb import Server
 from support.store import Store, table
 from support.trees import revision_file
-from support.wire import FAULTS, Fault, inject
+from support.wire import FAULTS, Fault, fail_after, inject
 
 STRIDE = 20
 
@@ -132,6 +132,27 @@ def test_a_run_that_ends_at_any_command_is_finished_by_the_next(
         while sum(ended_at(place, fault) for fault in FAULTS):
             place += STRIDE
     assert place > 100, first
+
+
+@pytest.mark.parametrize("then", ["anabranch_statement", "COMMIT"])
+def test_rows_changed_in_an_autocommit_block_are_changed_once(store: Store, then: str) -> None:
+    """Where their line of the log cannot be written, they are not changed either."""
+    body = (
+        "op.execute('CREATE TABLE one (n INTEGER)')\n"
+        "op.execute('INSERT INTO one VALUES (1)')\n"
+        "with op.get_context().autocommit_block():\n"
+        "    op.execute('UPDATE one SET n = n + 1')"
+    )
+    store.core(revision_file("c1", upgrade=body))
+    with store.manager() as manager:
+
+        def migrate() -> None:
+            fail_after("UPDATE one", then)
+            manager.upgrade(store.database.url)
+
+        assert in_child(migrate) != 0
+        assert in_child(partial(manager.upgrade, store.database.url)) == 0
+    assert store.database.rows("one") == [{"n": 2}]
 
 
 TWO_HALVES = """

@@ -41,3 +41,22 @@ def inject(place: int, fault: Fault) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Connection._execute_command = execute
+
+
+def fail_after(first: str, then: str) -> None:
+    """Let the first command with *then* in it fail that comes after one with *first*.
+
+    Only for a process that ends with it: nothing is undone.
+    """
+    seen = False
+    send: Callable[..., Any] = Connection._execute_command
+
+    def execute(self: Any, command: int, text: Any) -> None:
+        nonlocal seen
+        sent = text.decode() if isinstance(text, bytes) else str(text)
+        if seen and then in sent:
+            raise InjectedError
+        seen = seen or first in sent
+        send(self, command, text)
+
+    Connection._execute_command = execute
