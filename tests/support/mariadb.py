@@ -83,8 +83,15 @@ def running_server() -> Iterator[Server]:
     # Not below pytest's temporary directory, which is too deep for the path of a socket.
     directory = Path(tempfile.mkdtemp(prefix="anabranch-maria-"))
     try:
-        data, socket = directory / "data", directory / "socket"
-        common = ("--no-defaults", f"--datadir={data}", f"--user={getpass.getuser()}")
+        data, socket, scratch = directory / "data", directory / "socket", directory / "tmp"
+        # A server that starts deletes the temporary tables of others that share their folder.
+        scratch.mkdir()
+        common = (
+            "--no-defaults",
+            f"--datadir={data}",
+            f"--tmpdir={scratch}",
+            f"--user={getpass.getuser()}",
+        )
         install = [str(_program("mariadb-install-db")), *common, _LOG_SIZE]
         install += ["--auth-root-authentication-method=normal", "--skip-test-db"]
         subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
