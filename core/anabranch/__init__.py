@@ -12,6 +12,8 @@ from anabranch.errors import PluginError as PluginError
 from anabranch.errors import RevisionError as RevisionError
 from anabranch.errors import UnreachableError as UnreachableError
 from anabranch.errors import UsageError as UsageError
+from anabranch.listening import Listener as Listener
+from anabranch.listening import Progress as Progress
 from anabranch.manager import MigrationManager as MigrationManager
 
 __all__ = [
@@ -21,10 +23,12 @@ __all__ = [
     "DestructiveError",
     "IncompleteError",
     "IntegrityError",
+    "Listener",
     "LockError",
     "MigrationManager",
     "PendingError",
     "PluginError",
+    "Progress",
     "RevisionError",
     "UnreachableError",
     "UsageError",

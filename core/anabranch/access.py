@@ -18,6 +18,7 @@ from anabranch.database import Database
 from anabranch.deployment import DEFAULT_LOCK_TIMEOUT, Deployment
 from anabranch.discovery import Discovery, Owner
 from anabranch.errors import HookError, PluginError, UnreachableError
+from anabranch.listening import SILENT, Listener
 from anabranch.names import CORE
 from anabranch.verdict import Verdict
 
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from anabranch.locking import Lock
     from anabranch.reading import Installation, Reading
     from anabranch.recorder import Event, Recorder
-
-
-def unheard(_holder: str) -> None:
-    """Take no notice of who holds the lock."""
 
 
 class Access:
@@ -183,12 +180,12 @@ class Access:
 
     @contextmanager
     def locked(
-        self, *, timeout: float | None = None, waiting: Callable[[str], None] = unheard
+        self, *, timeout: float | None = None, listener: Listener = SILENT
     ) -> Generator[sa.Connection, None, None]:
         """Connect as a migration needs it, and hold the run lock while the block runs.
 
         :param timeout: seconds to wait for another holder; else :attr:`lock_timeout`.
-        :param waiting: told who holds the lock, if somebody does.
+        :param listener: told who holds the lock, if somebody does.
         :raises LockError: if it is not obtained in time.
         :raises UnreachableError: for an error of the database that nobody inside took for its own.
         """
@@ -199,7 +196,7 @@ class Access:
         with self._reachable(), self.database.migrate(wait) as connection:
             name = self._lock_name(connection)
             with run_lock(
-                self.database, connection, name=name, timeout=timeout, waiting=waiting
+                self.database, connection, name=name, timeout=timeout, waiting=listener.waiting
             ) as self.lock:
                 try:
                     yield connection

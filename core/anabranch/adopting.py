@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from anabranch.blank import blank_database
 from anabranch.bookkeeping import actor, record_position
 from anabranch.errors import DifferenceError, IntegrityError, RevisionError, UsageError
 from anabranch.estate import is_there
+from anabranch.listening import Listener
 from anabranch.names import HEADS, normalise
 from anabranch.objects import ObjectChanges, OwnedObject, TableName
 from anabranch.planning import Plan, make_plan, revisions_named
@@ -50,7 +51,7 @@ class AdoptOptions:
     accept_differences: bool
     scratch: sa.URL | None
     lock_timeout: float | None
-    waiting: Callable[[str], None]
+    listener: Listener
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class _Expected:
 
 def run_adopt(access: Access, host: Host, options: AdoptOptions) -> Takeover:
     """Compare tables in the database of *access* with what revisions make, and record these."""
-    with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
+    with access.locked(timeout=options.lock_timeout, listener=options.listener) as connection:
         reading = read_database(access.installation, access.recorder, connection)
         connection.rollback()
         before = reading.applied
@@ -124,7 +125,6 @@ def _build(
 ) -> _Expected:
     """Run *applied*, as far as it is installed, in a blank database, and look at that."""
     from anabranch.executor import Executor
-    from anabranch.hooks import Hooks
     from anabranch.models import core_metadata
 
     recorder = access.recorder
@@ -138,12 +138,8 @@ def _build(
             database=database,
             connection=connection,
             recorder=recorder,
-            discovery=access.installation.discovery,
-            graph=reading.graph,
-            state=EMPTY,
-            hooks=Hooks(),
+            reading=replace(reading, state=EMPTY),
             metadata=core_metadata(host.metadata),
-            report=lambda _progress: None,
         )
         try:
             if plan:

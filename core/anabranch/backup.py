@@ -124,7 +124,7 @@ def backed_up(
     *,
     asked: bool | None,
     run: str,
-    notice: Callable[[str], None],
+    notice: Callable[[str], object],
 ) -> Generator[None, None, None]:
     """Back the database up before the block changes it, and let a failure say the way back.
 
@@ -146,7 +146,7 @@ def backed_up(
 
 
 def make_backup(
-    access: Access, connection: sa.Connection, *, run: str, notice: Callable[[str], None]
+    access: Access, connection: sa.Connection, *, run: str, notice: Callable[[str], object]
 ) -> Backup | None:
     """Back up the database of *access* if something in it could be lost.
 
@@ -213,7 +213,7 @@ def _copy(
     connection: sa.Connection,
     file: Path,
     run: str,
-    notice: Callable[[str], None],
+    notice: Callable[[str], object],
 ) -> Backup:
     folder = backup_folder(access.deployment, file)
     started = time.monotonic()
@@ -230,7 +230,7 @@ def _run_command(
     connection: sa.Connection,
     deployment: Deployment,
     run: str,
-    notice: Callable[[str], None],
+    notice: Callable[[str], object],
 ) -> Backup | None:
     folder = BackupFolder(deployment.directory / FOLDER, access.application, ".backup")
     started = time.monotonic()
@@ -276,7 +276,7 @@ def _finish(
     folder: BackupFolder,
     path: Path,
     started: float,
-    notice: Callable[[str], None],
+    notice: Callable[[str], object],
 ) -> Backup:
     backup = Backup(path, datetime.now(timezone.utc), path.stat().st_size)
     kept = access.deployment.backups_kept if access.deployment else DEFAULT_BACKUPS_KEPT

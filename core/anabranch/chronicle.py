@@ -10,15 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from anabranch.database import Database, is_usable
-from anabranch.discovery import Discovery
 from anabranch.errors import AnabranchError, BlockedError, LockError
 from anabranch.failures import cause_of
-from anabranch.graph import Graph
 from anabranch.ledger import Ledger
 from anabranch.locking import user_name
 from anabranch.objects import ObjectChanges
 from anabranch.planning import Step
-from anabranch.recorder import Event, Recorder, State, now
+from anabranch.reading import Reading
+from anabranch.recorder import Event, Recorder, now
 from anabranch.revision import AppliedRevision
 
 
@@ -32,13 +31,10 @@ class Chronicle:
 
     def __init__(
         self,
-        *,
         database: Database,
         connection: sa.Connection,
         recorder: Recorder,
-        discovery: Discovery,
-        graph: Graph,
-        state: State,
+        reading: Reading,
         ledger: Ledger,
     ) -> None:
         self.run = uuid.uuid4().hex[:12]
@@ -47,15 +43,13 @@ class Chronicle:
         self._database = database
         self._connection = connection
         self._recorder = recorder
-        self._discovery = discovery
-        self._graph = graph
-        self._state = state
+        self._reading = reading
         self._ledger = ledger
 
     @property
     def has_journal(self) -> bool:
         """Whether there is a journal that stays."""
-        return bool(self._state.prepared or self._ledger.committed or self.begun)
+        return bool(self._reading.state.prepared or self._ledger.committed or self.begun)
 
     def note(self, name: str, detail: str) -> None:
         """Note an event of the run itself."""
@@ -63,7 +57,7 @@ class Chronicle:
 
     def note_applied(self, step: Step, duration: float, changes: ObjectChanges) -> None:
         """Note that *step* is applied, with what it did to the owned objects."""
-        key, revision, edges = step.key, step.revision, self._graph.edges
+        key, revision, edges = step.key, step.revision, self._reading.graph.edges
         entry = self.entry("applied", step, duration)
         applied = AppliedRevision(
             key=key,
@@ -91,7 +85,7 @@ class Chronicle:
         :param detail: what it says; None for the revision's message, and why it loses rows if it
             says so.
         """
-        owner = self._discovery.get(step.key.owner)
+        owner = self._reading.installation.discovery.get(step.key.owner)
         return Event(
             name,
             now(),

@@ -13,6 +13,7 @@ from anabranch.access import Access
 from anabranch.backup import backed_up
 from anabranch.errors import DependedOnError, IrreversibleError, RefusedError
 from anabranch.estate import count_rows
+from anabranch.listening import Listener
 from anabranch.objects import Kind, OwnedObject, TableName
 from anabranch.reading import Reading
 from anabranch.reversal import Reversal, make_reversal
@@ -21,7 +22,7 @@ from anabranch.structure import all_tables
 from anabranch.transactions import Mode
 
 if TYPE_CHECKING:
-    from anabranch.executor import Executor, Progress
+    from anabranch.executor import Executor
     from anabranch.guards import Guard
     from anabranch.trespass import TrespassGuard
 
@@ -52,10 +53,8 @@ class DowngradeOptions:
     transaction: Mode
     lock_timeout: float | None
     backup: bool | None
-    notice: Callable[[str], None]
     agree: Callable[[Downgrade], None]
-    report: Callable[[Progress], None]
-    waiting: Callable[[str], None]
+    listener: Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def run_downgrade(access: Access, host: Host, target: str, options: DowngradeOpt
         seen = _downgrade(access, reading, connection, target)
     _allow(reading, seen.reversal, cascade=options.cascade)
     options.agree(seen)
-    with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
+    with access.locked(timeout=options.lock_timeout, listener=options.listener) as connection:
         reading = access.read_locked(connection, {key.owner for key in seen.keys})
         reversal = make_reversal(reading.graph, reading.applied, target)
         if reversal.plan.keys != seen.keys:
@@ -84,13 +83,13 @@ def run_downgrade(access: Access, host: Host, target: str, options: DowngradeOpt
             )
         if seen.keys:
             guard = guard_of(access, connection, host)
-            executor = executor_of(access, connection, reading, host, options.report, guard)
+            executor = executor_of(access, connection, reading, host, options.listener, guard)
             with backed_up(
                 access,
                 connection,
                 asked=options.backup,
                 run=executor.run_id,
-                notice=options.notice,
+                notice=options.listener.notice,
             ):
                 executor.run(reversal.plan, options.transaction)
         left = [item for item in access.recorder.objects(connection) if item.key in seen.keys]
@@ -146,13 +145,12 @@ def executor_of(
     connection: sa.Connection,
     reading: Reading,
     host: Host,
-    report: Callable[[Progress], None],
+    listener: Listener,
     guard: Guard,
     closing: Callable[[], None] | None = None,
 ) -> Executor:
     """Make the executor of a run that reverts: plugins' hooks have no part in it."""
     from anabranch.executor import Executor
-    from anabranch.hooks import Hooks
     from anabranch.lock_guard import lock_guards
     from anabranch.models import core_metadata
 
@@ -160,12 +158,9 @@ def executor_of(
         database=access.database,
         connection=connection,
         recorder=access.recorder,
-        discovery=access.installation.discovery,
-        graph=reading.graph,
-        state=reading.state,
-        hooks=Hooks(),
+        reading=reading,
         metadata=core_metadata(host.metadata),
-        report=report,
+        listener=listener,
         guards=[guard, *lock_guards(access.lock)],
         closing=closing,
     )

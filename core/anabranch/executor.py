@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
-from sqlalchemy import exc
 
 from anabranch.chronicle import Chronicle
+from anabranch.concluding import conclude
 from anabranch.contention import PAUSES, Blockers, is_contended
-from anabranch.database import Database, is_usable
-from anabranch.discovery import Discovery
+from anabranch.database import Database
 from anabranch.environment import script_environment, use_metadata
 from anabranch.errors import (
     AnabranchError,
@@ -34,46 +33,24 @@ from anabranch.failures import (
     is_interrupt,
     standing,
 )
-from anabranch.graph import Graph
 from anabranch.guards import Guard, GuardError
 from anabranch.hooks import Hooks
 from anabranch.indexes import IndexGuard
 from anabranch.ledger import Ledger
+from anabranch.listening import SILENT, Listener, Progress
 from anabranch.loading import load_scripts
 from anabranch.models import owner_metadata
 from anabranch.objects import ObjectTracker
-from anabranch.outcomes import Failed
 from anabranch.planning import Plan, Step
+from anabranch.reading import Reading
 from anabranch.rebuilds import RebuildGuard
-from anabranch.recorder import Recorder, State
+from anabranch.recorder import Recorder
 from anabranch.references import ReferenceGuard
 from anabranch.replay import Replay
-from anabranch.revision import CORE, RevisionKey
-from anabranch.seeding import sow, unannounced
+from anabranch.revision import RevisionKey
 from anabranch.setbacks import Setbacks, ends_run
 from anabranch.transactions import Mode, Unit, units_of
 from anabranch.verification import verify
-from anabranch.wording import counted
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What is reported of one revision while a plan runs.
-
-    :ivar event: ``ran`` says that its statements are done and that it shares its transaction with
-        others; ``applied`` and ``reverted``, that it is committed.
-    :ivar total: how many revisions the plan has.
-    :ivar duration: seconds; 0 where nothing ran to the end.
-    :ivar shared: whether its transaction is that of other revisions too.
-    :ivar note: what an operator should know of it, for ``noted``; for ``skipped``, why it was.
-    """
-
-    event: Literal["started", "ran", "applied", "reverted", "failed", "skipped", "noted"]
-    step: Step
-    total: int
-    duration: float = 0.0
-    shared: bool = False
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +81,9 @@ class _BlockedUnitError(Exception):
 class Executor:
     """Runs plans, up or down, on one connection that already holds the migration lock.
 
+    :param reading: what was read under the lock.
+    :param metadata: the core's.
+    :param hooks: of the plugins that take part; None for nobody's.
     :param finished: what the journal says once hooks and seeds are done; empty for nothing.
     :param closing: what is to be done in the transaction of the last revision, after it.
     :ivar sown: the seeds that were put in place, in words.
@@ -116,12 +96,10 @@ class Executor:
         database: Database,
         connection: sa.Connection,
         recorder: Recorder,
-        discovery: Discovery,
-        graph: Graph,
-        state: State,
-        hooks: Hooks,
+        reading: Reading,
         metadata: sa.MetaData,
-        report: Callable[[Progress], None],
+        hooks: Hooks | None = None,
+        listener: Listener = SILENT,
         guards: Sequence[Guard] = (),
         finished: str = "",
         closing: Callable[[], None] | None = None,
@@ -132,13 +110,11 @@ class Executor:
         self._database = database
         self._connection = connection
         self._recorder = recorder
-        self._discovery = discovery
-        self._graph = graph
-        self._state = state
-        self._hooks = hooks
+        self._reading = reading
+        self._hooks = hooks or Hooks()
         self._metadata = metadata
-        self._report = report
-        self._ledger = Ledger(connection, recorder, graph, state)
+        self._listener = listener
+        self._ledger = Ledger(connection, recorder, reading)
         # Where DDL can be rolled back nothing is ever half done.
         self._replay = (
             Replay(connection, recorder, self._is_ours) if database.dialect == "mysql" else None
@@ -151,15 +127,7 @@ class Executor:
         self._rehearsing = False
         self._started: Progress | None = None
         self._blockers = Blockers(database.second, self._tell_of_blockers)
-        self._chronicle = Chronicle(
-            database=database,
-            connection=connection,
-            recorder=recorder,
-            discovery=discovery,
-            graph=graph,
-            state=state,
-            ledger=self._ledger,
-        )
+        self._chronicle = Chronicle(database, connection, recorder, reading, self._ledger)
 
     @property
     def run_id(self) -> str:
@@ -220,7 +188,17 @@ class Executor:
                     while left.steps:
                         left = left.after(self._run_unit(left, run))
                 if plan.direction == "upgrade" and not self._rehearsing:
-                    self._finish()
+                    self.sown = conclude(
+                        database=self._database,
+                        connection=self._connection,
+                        recorder=self._recorder,
+                        reading=self._reading,
+                        hooks=self._hooks,
+                        ledger=self._ledger,
+                        chronicle=self._chronicle,
+                        setbacks=self.setbacks,
+                        finished=self._finished,
+                    )
         return tuple(self._ledger.committed)
 
     def rehearse(self, plan: Plan) -> None:
@@ -237,7 +215,7 @@ class Executor:
         self, plan: Plan
     ) -> tuple[dict[str, sa.MetaData], dict[RevisionKey, AnabranchError]]:
         """Return what each owner's revisions run with, and those whose owner's cannot be had."""
-        owners = {owner.name: owner for owner in self._discovery.owners}
+        owners = {owner.name: owner for owner in self._reading.installation.discovery.owners}
         metadata: dict[str, sa.MetaData] = {}
         broken: dict[RevisionKey, AnabranchError] = {}
         for key in plan.keys:
@@ -326,7 +304,7 @@ class Executor:
         done: list[Progress] = []
         step, commits, rollbacks = unit.steps[0], ledger.commits, ledger.rollbacks
         try:
-            with self._transaction(run.context):
+            with ledger.transaction(run.context):
                 for guard in run.guards:
                     guard.begin()
                 if step is run.plan.steps[0] and not self._chronicle.begun:
@@ -451,34 +429,7 @@ class Executor:
     def _tell(self, progress: Progress) -> None:
         """Report, but let no reader who went away fail a revision."""
         with suppress(Exception):
-            self._report(progress)
-
-    @contextmanager
-    def _transaction(self, context: MigrationContext) -> Generator[None, None, None]:
-        """Hold a transaction in a way that ``autocommit_block()`` and a script's own commit keep.
-
-        After a script committed by itself, the rest of it runs in a transaction that SQLAlchemy
-        began; that one is ended here.
-        """
-        connection = self._connection
-        try:
-            with context.begin_transaction():
-                try:
-                    yield
-                except BaseException:
-                    if is_usable(connection):
-                        with suppress(Exception):  # a lost server, whose transaction is gone
-                            self._ledger.settle(failed=True)
-                    raise
-        except BaseException:
-            if is_usable(connection):
-                connection.rollback()
-                # Where an error came up in a commit, SQLAlchemy takes the transaction for ended and
-                # sends nothing; the next commit would then keep what must go.
-                connection.connection.rollback()
-            raise
-        if connection.in_transaction():
-            connection.commit()
+            self._listener.progress(progress)
 
     def _begin_run(self, plan: Plan) -> None:
         self._recorder.prepare(self._connection)
@@ -488,56 +439,3 @@ class Executor:
         self._chronicle.note("run", detail)
         self._ledger.write()
         self._notify(plan, "anabranch_before_run", revisions=[str(key) for key in plan.keys])
-
-    def _finish(self) -> None:
-        """Let plugins know, and put their seeds in place, each in a transaction of its own."""
-        connection = self._connection
-        try:
-            if self.setbacks:
-                with connection.begin():
-                    self._chronicle.note("incomplete", self.setbacks.summary)
-            elif self._hooks.implements("anabranch_after_run"):
-                with connection.begin():
-                    # Also of runs before this one that did not come that far.
-                    revisions = unannounced(self._recorder.events(connection))
-                    if revisions:
-                        self._hooks.notify(
-                            "anabranch_after_run", connection=connection, revisions=revisions
-                        )
-            applied = {*self._state.applied, *self._ledger.committed}
-            self.sown = sow(
-                [
-                    (owner, seed)
-                    for owner, seed in self._hooks.seeds()
-                    # What has no revisions of its own is a part of the host.
-                    if applied.issuperset(self._graph.of(owner) or self._graph.of(CORE))
-                ],
-                database=self._database,
-                connection=connection,
-                recorder=self._recorder,
-                ledger=self._ledger,
-                run=self._chronicle.run,
-                actor=self._chronicle.actor,
-            )
-            if self._finished and self._chronicle.has_journal and not self.setbacks:
-                with connection.begin():
-                    self._chronicle.note("finished", self._finished)
-        except (AnabranchError, exc.DBAPIError, KeyboardInterrupt) as error:
-            done = counted(
-                len(self._ledger.committed),
-                "revision of this run is applied and stays so.",
-                "revisions of this run are applied and stay so.",
-            )
-            if isinstance(error, KeyboardInterrupt):
-                raise RunInterrupted(
-                    "What follows the revisions was stopped.", state=done
-                ) from error
-            if self.setbacks and isinstance(error, HookError):
-                self.setbacks.failed.append(Failed(error.owner, "", error))
-                return
-            failure = error
-            if not isinstance(failure, AnabranchError):
-                failure = self._database.unreachable(failure)
-            failure.state = done
-            failure.exit_code = 6
-            raise failure from error.__cause__

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+from alembic.migration import MigrationContext
 from sqlalchemy import event, exc
 
-from anabranch.database import begin_without_foreign_keys
-from anabranch.graph import Graph
+from anabranch.database import begin_without_foreign_keys, is_usable
 from anabranch.objects import ObjectChanges, OwnedObject, uncommented
 from anabranch.projection import Projection
-from anabranch.recorder import Event, Recorder, State
+from anabranch.reading import Reading
+from anabranch.recorder import Event, Recorder
 from anabranch.revision import AppliedRevision, Revision, RevisionKey
 
 _COMMIT = re.compile(r"\s*(?:COMMIT|END)\b", re.IGNORECASE)
@@ -52,9 +53,8 @@ class Ledger:
     :ivar committing: whether nothing was asked of the database since it was asked to commit.
     """
 
-    def __init__(
-        self, connection: sa.Connection, recorder: Recorder, graph: Graph, state: State
-    ) -> None:
+    def __init__(self, connection: sa.Connection, recorder: Recorder, reading: Reading) -> None:
+        state = reading.state
         self.committed: list[RevisionKey] = []
         self.commits = 0
         self.rollbacks = 0
@@ -64,7 +64,7 @@ class Ledger:
         self._recorder = recorder
         self._applied_before = frozenset(state.applied)
         self._projection = Projection(
-            graph, state.applied, state.projected, state.version_rows or ()
+            reading.graph, state.applied, state.projected, state.version_rows or ()
         )
         self._waiting = _Waiting()
         self._written: list[RevisionKey] = []
@@ -108,6 +108,33 @@ class Ledger:
         self._projection.add(row.key)
         if self._connection.dialect.name != "sqlite" or len(self._waiting.applied) >= _BATCH:
             self.write()
+
+    @contextmanager
+    def transaction(self, context: MigrationContext) -> Generator[None, None, None]:
+        """Hold a transaction in a way that ``autocommit_block()`` and a script's own commit keep.
+
+        After a script committed by itself, the rest of it runs in a transaction that SQLAlchemy
+        began; that one is ended here.
+        """
+        connection = self._connection
+        try:
+            with context.begin_transaction():
+                try:
+                    yield
+                except BaseException:
+                    if is_usable(connection):
+                        with suppress(Exception):  # a lost server, whose transaction is gone
+                            self.settle(failed=True)
+                    raise
+        except BaseException:
+            if is_usable(connection):
+                connection.rollback()
+                # Where an error came up in a commit, SQLAlchemy takes the transaction for ended and
+                # sends nothing; the next commit would then keep what must go.
+                connection.connection.rollback()
+            raise
+        if connection.in_transaction():
+            connection.commit()
 
     def make_ready(self, revision: Revision, *, hooked: bool) -> None:
         """Write what waits before *revision* runs, if a commit in it could pass unseen.

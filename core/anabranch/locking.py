@@ -60,7 +60,7 @@ def run_lock(
     *,
     name: str,
     timeout: float,
-    waiting: Callable[[str], None],
+    waiting: Callable[[str], object],
 ) -> Generator[Lock | None, None, None]:
     """Hold the migration lock of *database* called *name* while the block runs.
 
@@ -101,7 +101,7 @@ def _lock(database: Database, connection: sa.Connection, name: str) -> Lock | No
     return FileLock(Path(f"{file}.lock")) if file is not None else None
 
 
-def _poll(lock: Lock, timeout: float, waiting: Callable[[str], None]) -> None:
+def _poll(lock: Lock, timeout: float, waiting: Callable[[str], object]) -> None:
     started = time.monotonic()
     told, pause = 0.0, _FIRST_PAUSE
     while not lock.acquire():

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from anabranch.access import Access, unheard
+from anabranch.access import Access
 from anabranch.books import ALEMBICS_TABLE, BookTables
 from anabranch.database import Database, masked, parse_url
 from anabranch.deployment import Deployment, create_deployment, read_deployment
 from anabranch.discovery import Discovery, Owner, discover, distribution_of
 from anabranch.errors import PendingError, UsageError
+from anabranch.listening import SILENT, Listener
 from anabranch.names import HEADS, normalise
 from anabranch.outcomes import Upgrade
 from anabranch.upgrading import UpgradeOptions, require_digest, run_upgrade
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from anabranch.authoring.checking import Check
     from anabranch.backup import Backup
     from anabranch.downgrading import Downgrade, Host
-    from anabranch.executor import Progress
     from anabranch.planning import Plan
     from anabranch.purging import Departure
     from anabranch.reading import Reading, Status
@@ -132,9 +132,7 @@ class MigrationManager:
         allow_destructive: bool = False,
         rehearse: bool = False,
         keep_going: bool = False,
-        report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
-        waiting: Callable[[str], None] = unheard,
-        notice: Callable[[str], None] = unheard,
+        listener: Listener = SILENT,
     ) -> Upgrade:
         """Apply everything that is pending, in the canonical order.
 
@@ -155,9 +153,7 @@ class MigrationManager:
             transaction of its own, on SQLite too.
         :param allow_destructive: whether revisions may lose rows that exist. Without it one that
             would, and does not say so by ``destructive = "reason"``, stops the run.
-        :param report: told of each revision as it starts and ends.
-        :param waiting: told who holds the lock, if somebody does.
-        :param notice: told in a line of what else is done: the backup, the rehearsal.
+        :param listener: told what is done while it is done.
         :raises DestructiveError: if a revision would lose rows, or rows are in its way.
         :raises BackupError: if no backup can be made.
         :raises IntegrityError: if a fault stops the run before it starts.
@@ -175,9 +171,7 @@ class MigrationManager:
             backup=backup,
             allow_destructive=allow_destructive,
             rehearse=rehearse,
-            report=report,
-            waiting=waiting,
-            notice=notice,
+            listener=listener,
         )
         return run_upgrade(self.open(target), self.metadata, self._plugins, options)
 
@@ -191,9 +185,7 @@ class MigrationManager:
         lock_timeout: float | None = None,
         backup: bool | None = None,
         agree: Callable[[Downgrade], None] = lambda downgrade: None,  # noqa: ARG005
-        report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
-        waiting: Callable[[str], None] = unheard,
-        notice: Callable[[str], None] = unheard,
+        listener: Listener = SILENT,
     ) -> Downgrade:
         """Revert what comes after a revision, and whatever needs that. Loses what it holds.
 
@@ -216,10 +208,8 @@ class MigrationManager:
             transaction=transaction,
             lock_timeout=lock_timeout,
             backup=backup,
-            notice=notice,
             agree=agree,
-            report=report,
-            waiting=waiting,
+            listener=listener,
         )
         return run_downgrade(self.open(target), self._host, to, options)
 
@@ -232,7 +222,7 @@ class MigrationManager:
         accept_differences: bool = False,
         scratch: str | None = None,
         lock_timeout: float | None = None,
-        waiting: Callable[[str], None] = unheard,
+        listener: Listener = SILENT,
     ) -> Takeover:
         """Take over tables that are there without a record: ``create_all()`` or another tool.
 
@@ -254,7 +244,7 @@ class MigrationManager:
             accept_differences=accept_differences,
             scratch=parse_url(scratch, Path.cwd()) if scratch else None,
             lock_timeout=lock_timeout,
-            waiting=waiting,
+            listener=listener,
         )
         return run_adopt(self.open(target), self._host, options)
 
@@ -275,7 +265,7 @@ class MigrationManager:
         leftovers: Sequence[str] = (),
         version_table: bool = False,
         lock_timeout: float | None = None,
-        waiting: Callable[[str], None] = unheard,
+        listener: Listener = SILENT,
     ) -> tuple[Offer, ...]:
         """Accept what a check keeps finding wrong; the journal keeps the reason.
 
@@ -298,7 +288,7 @@ class MigrationManager:
             leftovers=leftovers,
             version_table=version_table,
             lock_timeout=lock_timeout,
-            waiting=waiting,
+            listener=listener,
         )
         return run_repair(self.open(target), options)
 
@@ -308,7 +298,7 @@ class MigrationManager:
         *to: str,
         lock_timeout: float | None = None,
         agree: Callable[[Stamp], None] = lambda stamp: None,  # noqa: ARG005
-        waiting: Callable[[str], None] = unheard,
+        listener: Listener = SILENT,
     ) -> Stamp:
         """Record that a database stands at a revision, without running or comparing anything.
 
@@ -321,7 +311,7 @@ class MigrationManager:
         """
         from anabranch.stamping import StampOptions, run_stamp
 
-        options = StampOptions(lock_timeout=lock_timeout, agree=agree, waiting=waiting)
+        options = StampOptions(lock_timeout=lock_timeout, agree=agree, listener=listener)
         return run_stamp(self.open(target), to, options)
 
     def purge(
@@ -334,9 +324,7 @@ class MigrationManager:
         lock_timeout: float | None = None,
         backup: bool | None = None,
         agree: Callable[[Departure], None] = lambda departure: None,  # noqa: ARG005
-        report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
-        waiting: Callable[[str], None] = unheard,
-        notice: Callable[[str], None] = unheard,
+        listener: Listener = SILENT,
     ) -> Departure:
         """Take a plugin out of a database, installed or not: tables, columns, state. Rows go too.
 
@@ -357,10 +345,8 @@ class MigrationManager:
             downgrades=downgrades,
             lock_timeout=lock_timeout,
             backup=backup,
-            notice=notice,
             agree=agree,
-            report=report,
-            waiting=waiting,
+            listener=listener,
         )
         return run_purge(self.open(target), self._host, plugin, options)
 
@@ -371,7 +357,7 @@ class MigrationManager:
         *,
         lock_timeout: float | None = None,
         agree: Callable[[Departure], None] = lambda departure: None,  # noqa: ARG005
-        waiting: Callable[[str], None] = unheard,
+        listener: Listener = SILENT,
     ) -> Departure:
         """Take a plugin out of our records only: its tables and rows stay, and are nobody's.
 
@@ -385,10 +371,8 @@ class MigrationManager:
             downgrades=False,
             lock_timeout=lock_timeout,
             backup=False,
-            notice=unheard,
             agree=agree,
-            report=lambda _progress: None,
-            waiting=waiting,
+            listener=listener,
         )
         return run_forget(self.open(target), plugin, options)
 
@@ -401,9 +385,7 @@ class MigrationManager:
         digest: str | None = None,
         strict: bool = False,
         allow_destructive: bool = False,
-        report: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
-        waiting: Callable[[str], None] = unheard,
-        notice: Callable[[str], None] = unheard,
+        listener: Listener = SILENT,
     ) -> Rehearsal:
         """Run everything that is pending, and leave the database as it is.
 
@@ -425,9 +407,7 @@ class MigrationManager:
             digest=digest,
             strict=strict,
             allow_destructive=allow_destructive,
-            report=report,
-            waiting=waiting,
-            notice=notice,
+            listener=listener,
         )
         return run_rehearsal(self.open(target), self.metadata, self._plugins, options)
 
@@ -443,7 +423,7 @@ class MigrationManager:
         backup: str | os.PathLike[str],
         *,
         lock_timeout: float | None = None,
-        waiting: Callable[[str], None] = unheard,
+        listener: Listener = SILENT,
     ) -> Restored:
         """Put a backup of a SQLite database back in its place, in one transaction.
 
@@ -457,7 +437,7 @@ class MigrationManager:
         """
         from anabranch.restoring import RestoreOptions, run_restore
 
-        options = RestoreOptions(lock_timeout=lock_timeout, waiting=waiting)
+        options = RestoreOptions(lock_timeout=lock_timeout, listener=listener)
         return run_restore(self.open(target), os.fspath(backup), options)
 
     def status(self, target: Target) -> Status:

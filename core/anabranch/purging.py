@@ -19,6 +19,7 @@ from anabranch.clearance import clear
 from anabranch.downgrading import Host, executor_of, guard_of
 from anabranch.errors import AnabranchError, DependedOnError, RefusedError, UsageError
 from anabranch.estate import Estate, read_estates
+from anabranch.listening import Listener
 from anabranch.names import normalise
 from anabranch.objects import ObjectChanges, OwnedObject
 from anabranch.reading import Reading, read_database
@@ -30,7 +31,7 @@ from anabranch.transactions import Mode
 from anabranch.wording import did_you_mean
 
 if TYPE_CHECKING:
-    from anabranch.executor import Progress
+    pass
 
 _TRANSACTIONAL = ("sqlite", "postgresql")
 """The databases whose transactions cover DDL."""
@@ -84,10 +85,8 @@ class DepartureOptions:
     downgrades: bool
     lock_timeout: float | None
     backup: bool | None
-    notice: Callable[[str], None]
     agree: Callable[[Departure], None]
-    report: Callable[[Progress], None]
-    waiting: Callable[[str], None]
+    listener: Listener
 
 
 def run_purge(access: Access, host: Host, name: str, options: DepartureOptions) -> Departure:
@@ -102,7 +101,7 @@ def run_purge(access: Access, host: Host, name: str, options: DepartureOptions) 
     _allow(shown_before, cascade=options.cascade)
     _require_knowledge(shown_before, downgrades=options.downgrades)
     options.agree(shown_before)
-    with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
+    with access.locked(timeout=options.lock_timeout, listener=options.listener) as connection:
         reading = access.read_locked(connection, owners=())
         departure = _departure(access, reading, connection, owner)
         connection.rollback()
@@ -112,7 +111,9 @@ def run_purge(access: Access, host: Host, name: str, options: DepartureOptions) 
                 remedy="Run the same command again, and look again.",
             )
         run = uuid.uuid4().hex[:12]
-        with backed_up(access, connection, asked=options.backup, run=run, notice=options.notice):
+        with backed_up(
+            access, connection, asked=options.backup, run=run, notice=options.listener.notice
+        ):
             _purge(access, connection, host, reading, departure, run, options)
     return departure
 
@@ -135,7 +136,7 @@ def _purge(
             connection,
             reading,
             host,
-            options.report,
+            options.listener,
             guard,
             closing=lambda: _remove(access, connection, departure, guard.bystanders, working, run),
         )
@@ -159,7 +160,7 @@ def run_forget(access: Access, name: str, options: DepartureOptions) -> Departur
         departure = _departure(access, reading, connection, owner)
     _allow(departure, cascade=False)
     options.agree(departure)
-    with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
+    with access.locked(timeout=options.lock_timeout, listener=options.listener) as connection:
         reading = access.read_locked(connection, owners=())
         departure = _departure(access, reading, connection, owner)
         connection.rollback()

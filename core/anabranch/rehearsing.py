@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from anabranch.access import Access, unheard
+from anabranch.access import Access
 from anabranch.backup import backup_folder
 from anabranch.copying import CopyError, copy_to, open_file
 from anabranch.database import Database
@@ -31,6 +31,7 @@ from anabranch.errors import (
     UsageError,
 )
 from anabranch.ledger import is_commit
+from anabranch.listening import unheard
 from anabranch.revision import RevisionKey
 from anabranch.upgrading import UpgradeOptions, make_ready, run_upgrade
 from anabranch.wording import counted
@@ -65,7 +66,7 @@ def run_rehearsal(
         folder = backup_folder(access.deployment, file).path.parent
         with _told(), _private_folder(folder, file.name) as private:
             return _run_on(private / file.name, access, metadata, plugins, options)
-    with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
+    with access.locked(timeout=options.lock_timeout, listener=options.listener) as connection:
         return rehearse(access, connection, metadata, plugins, options)
 
 
@@ -96,7 +97,7 @@ def rehearse(
                 f"{file} cannot be copied: {error}.",
                 remedy="Mend the cause, or run without a rehearsal.",
             ) from error
-        options.notice(f"Rehearsal on a copy of the database ({size / 1e6:.1f} MB):")
+        options.listener.notice(f"Rehearsal on a copy of the database ({size / 1e6:.1f} MB):")
         return _run_on(copy, access, metadata, plugins, options)
 
 
@@ -134,7 +135,9 @@ def _run_on(
         access.tables,
         lambda: installation.discovery,
     )
-    options = replace(options, rehearse=False, backup=False, waiting=unheard)
+    options = replace(
+        options, rehearse=False, backup=False, listener=replace(options.listener, waiting=unheard)
+    )
     upgrade = run_upgrade(rehearsed, metadata, plugins, options)
     return _well(Rehearsal(upgrade.applied, upgrade.digest, upgrade.duration), options)
 
@@ -155,7 +158,7 @@ def _roll_back(
             f"This run cannot be rehearsed: {', '.join(alone)} cannot be rolled back.",
             remedy="Rehearse it in another deployment, whose database is a copy of this one.",
         )
-    options.notice("Rehearsal in one transaction, which is rolled back:")
+    options.listener.notice("Rehearsal in one transaction, which is rolled back:")
     started = time.monotonic()
     run = make_ready(access, connection, reading, plan, metadata, plugins, options)
     with _told(), _no_commit(connection):
@@ -166,7 +169,7 @@ def _roll_back(
 
 def _well(rehearsal: Rehearsal, options: UpgradeOptions) -> Rehearsal:
     done = counted(len(rehearsal.revisions), "revision", "revisions")
-    options.notice(f"The rehearsal went well: {done} in {rehearsal.duration:.2f} s.")
+    options.listener.notice(f"The rehearsal went well: {done} in {rehearsal.duration:.2f} s.")
     return rehearsal
 
 

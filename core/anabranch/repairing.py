@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from anabranch.bookkeeping import actor, record_position
 from anabranch.errors import RefusedError, UsageError
 from anabranch.integrity import ACCEPTED_MISSING, edited, inserted, lost
 from anabranch.leftovers import PREFIX
+from anabranch.listening import Listener
 from anabranch.reading import Reading, read_database
 from anabranch.recorder import Event, now
 from anabranch.revision import CORE, RevisionKey
@@ -45,7 +46,7 @@ class RepairOptions:
     leftovers: Sequence[str]
     version_table: bool
     lock_timeout: float | None
-    waiting: Callable[[str], None]
+    listener: Listener
 
 
 def find_offers(access: Access) -> tuple[Offer, ...]:
@@ -71,7 +72,7 @@ def run_repair(access: Access, options: RepairOptions) -> tuple[Offer, ...]:
         raise UsageError(
             "A repair needs a reason.", remedy="Say why with --reason; the journal keeps it."
         )
-    with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
+    with access.locked(timeout=options.lock_timeout, listener=options.listener) as connection:
         reading = read_database(access.installation, access.recorder, connection)
         offers = {(offer.option, offer.value): offer for offer in _offers(reading, connection)}
         connection.rollback()

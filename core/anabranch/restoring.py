@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from anabranch.bookkeeping import actor
 from anabranch.copying import CopyError, check, copy_into, copy_to
 from anabranch.database import Database
 from anabranch.errors import BackupError, LockError, UsageError
+from anabranch.listening import Listener
 from anabranch.recorder import Event, Recorder, now
 
 _TIMEOUT = 30.0  # seconds for a program that is using the database
@@ -35,7 +35,7 @@ class RestoreOptions:
     """How a restore is asked to run; see :meth:`MigrationManager.restore`."""
 
     lock_timeout: float | None = None
-    waiting: Callable[[str], None]
+    listener: Listener
 
 
 def list_backups(access: Access) -> tuple[Backup, ...]:
@@ -75,7 +75,7 @@ def run_restore(access: Access, name: str, options: RestoreOptions) -> Restored:
             f"{backup} is not a sound SQLite database: {error}.", remedy="Choose another backup."
         ) from error
     run = uuid.uuid4().hex[:12]
-    with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
+    with access.locked(timeout=options.lock_timeout, listener=options.listener) as connection:
         _require_kin(access.recorder, connection, backup, folder)
         kept = _keep(folder, file, run)
         try:

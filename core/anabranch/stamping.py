@@ -10,6 +10,7 @@ from anabranch.access import Access
 from anabranch.adoption import UNKNOWN_POSITION, taken_for_granted
 from anabranch.bookkeeping import actor, record_position
 from anabranch.errors import DependedOnError, RefusedError
+from anabranch.listening import Listener
 from anabranch.names import HEADS, normalise
 from anabranch.planning import make_plan, revisions_named
 from anabranch.reading import Reading, read_database
@@ -34,7 +35,7 @@ class StampOptions:
 
     lock_timeout: float | None
     agree: Callable[[Stamp], None]
-    waiting: Callable[[str], None]
+    listener: Listener
 
 
 def run_stamp(access: Access, targets: Sequence[str], options: StampOptions) -> Stamp:
@@ -43,7 +44,7 @@ def run_stamp(access: Access, targets: Sequence[str], options: StampOptions) -> 
         seen, _ = _stamp(reading, targets)
     if seen:
         options.agree(seen)
-    with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
+    with access.locked(timeout=options.lock_timeout, listener=options.listener) as connection:
         reading = read_database(access.installation, access.recorder, connection)
         connection.rollback()
         stamp, applied = _stamp(reading, targets)

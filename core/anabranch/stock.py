@@ -24,6 +24,7 @@ from anabranch.discovery import Owner
 from anabranch.environment import use_metadata
 from anabranch.errors import AnabranchError
 from anabranch.graph import Graph
+from anabranch.listening import Listener
 from anabranch.locking import user_name
 from anabranch.manager import MigrationManager
 from anabranch.models import core_metadata, owner_metadata
@@ -49,11 +50,12 @@ def serve(config: Config, script: ScriptDirectory, context: Any) -> None:
         if context.is_offline_mode():
             raise CommandError("Offline mode is not supported here: the plan depends on the state.")
         access = manager.open(deployment)
-        with access.locked(
+        listener = Listener(
             waiting=lambda holder: config.print_stdout(
                 "Waiting for the migration lock, held by %s.", holder
             )
-        ) as connection:
+        )
+        with access.locked(listener=listener) as connection:
             refresh_projection(access.recorder, connection, access.read_locked(connection))
             reading = access.read_locked(connection)
             script.revision_map = RevisionMap(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,12 @@ from anabranch.errors import (
     RequirementError,
     UsageError,
 )
+from anabranch.listening import SILENT, Listener
 from anabranch.names import HEADS, NOTHING
 from anabranch.outcomes import Upgrade
 
 if TYPE_CHECKING:
-    from anabranch.executor import Executor, Progress
+    from anabranch.executor import Executor
     from anabranch.guards import Guard
     from anabranch.planning import Plan
     from anabranch.problems import Problem
@@ -44,9 +45,7 @@ class UpgradeOptions:
     allow_destructive: bool = False
     rehearse: bool = False
     keep_going: bool = False
-    report: Callable[[Progress], None]
-    waiting: Callable[[str], None]
-    notice: Callable[[str], None]
+    listener: Listener = SILENT
 
 
 def run_upgrade(
@@ -80,7 +79,7 @@ def run_upgrade(
                     require_digest(pending, options.digest)
         if idle:
             return Upgrade((), NOTHING, time.monotonic() - started, problems)
-    with access.locked(timeout=options.lock_timeout, waiting=options.waiting) as connection:
+    with access.locked(timeout=options.lock_timeout, listener=options.listener) as connection:
         if options.rehearse:
             from anabranch.rehearsing import rehearse
 
@@ -99,7 +98,9 @@ def run_upgrade(
             connection.rollback()
             for problem in reading.problems:
                 if problem.code == "AB125":  # of the run that begins: not only afterwards
-                    options.notice(f"Warning {problem.code}: {problem.text} {problem.remedy}")
+                    options.listener.notice(
+                        f"Warning {problem.code}: {problem.text} {problem.remedy}"
+                    )
             try:
                 done = _run(access, connection, reading, plan, metadata, plugins, options, started)
             except AnabranchError as error:
@@ -162,7 +163,11 @@ def _run(
     backup: AbstractContextManager[object] = nullcontext()
     if plan and not only_creates(access, connection, plan):
         backup = backed_up(
-            access, connection, asked=options.backup, run=executor.run_id, notice=options.notice
+            access,
+            connection,
+            asked=options.backup,
+            run=executor.run_id,
+            notice=options.listener.notice,
         )
     with backup:
         applied = executor.run(plan, options.transaction, keep_going=options.keep_going)
@@ -226,12 +231,10 @@ def make_ready(
         database=access.database,
         connection=connection,
         recorder=access.recorder,
-        discovery=installation.discovery,
-        graph=reading.graph,
-        state=reading.state,
-        hooks=hooks,
+        reading=reading,
         metadata=core_metadata(metadata),
-        report=options.report,
+        hooks=hooks,
+        listener=options.listener,
         finished=access.hooks_digest if finishes else "",
         guards=(*lock_guards(access.lock), *losses),
     )

@@ -13,7 +13,6 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from anabranch.listening import Listener
 from campaigns.processes import Application, application, wait
 from campaigns.targets import Fresh, Outcome, fresh_databases, outcome, versions, workload
 from support.databases import Database
@@ -118,8 +118,8 @@ def _follow(app: Application, database: Database, go: int) -> int:
     if pid == 0:
         code = 1
         try:
-            report: Callable[[Any], object] = lambda _progress: os.write(go, b"x")  # noqa: E731
-            app.manager.upgrade(database.url, report=report)
+            listener = Listener(progress=lambda _progress: os.write(go, b"x"))
+            app.manager.upgrade(database.url, listener=listener)
             code = 0
         finally:
             os._exit(code)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from anabranch import RevisionError
-from anabranch.executor import Progress
+from anabranch.listening import Listener, Progress
 from support.databases import Database
 from support.lossy import lossy_way
 from support.store import Store, table
@@ -203,7 +203,7 @@ def test_a_commit_whose_answer_is_lost_is_asked_after(postgresql_store: Store) -
             way.armed = (progress.event, progress.step.key.id) == ("started", "c2")
 
         with pytest.raises(RevisionError, match="core@c2") as raised:
-            store.upgrade(report=report)
+            store.upgrade(listener=Listener(progress=report))
     assert way.broken == 1
     assert raised.value.exit_code == 6
     assert raised.value.state.startswith("core@c2 and all before it are committed")

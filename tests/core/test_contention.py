@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from anabranch import RevisionError
 from anabranch.errors import BlockedError
-from anabranch.executor import Progress
+from anabranch.listening import Listener, Progress
 from support.databases import Database
 from support.store import Store, table
 from support.trees import revision_file
@@ -58,7 +58,7 @@ def test_a_reader_that_ends_lets_the_revision_through(store: Store) -> None:
             if progress.event == "noted":
                 connection.rollback()
 
-        assert store.upgrade(report=report) == ["core@c2", "core@c3"]
+        assert store.upgrade(listener=Listener(progress=report)) == ["core@c2", "core@c3"]
     notes = [progress.note for progress in told if progress.event == "noted"]
     assert len(notes) == 1
     assert f"core@c2 waited for a lock that server process {pid} (user postgres" in notes[0]
@@ -104,7 +104,10 @@ def test_a_whole_run_in_one_transaction_is_tried_again_as_a_whole(store: Store) 
             if progress.event == "noted":
                 connection.rollback()
 
-        assert store.upgrade(transaction="run", report=report) == ["core@c2", "core@c3"]
+        assert store.upgrade(transaction="run", listener=Listener(progress=report)) == [
+            "core@c2",
+            "core@c3",
+        ]
     assert told == [
         *("started c2", "ran c2", "started c3", "noted c3"),
         *("started c2", "ran c2", "started c3", "ran c3", "applied c2", "applied c3"),
@@ -143,7 +146,9 @@ def test_a_deadlock_is_tried_again(store: Store) -> None:
     told: list[str] = []
     thread = threading.Thread(target=other)
     thread.start()
-    assert store.upgrade(report=lambda progress: told.append(progress.event)) == ["core@c2"]
+    assert store.upgrade(
+        listener=Listener(progress=lambda progress: told.append(progress.event))
+    ) == ["core@c2"]
     thread.join()
     assert told.count("noted") == 1
 
@@ -156,6 +161,6 @@ def test_what_committed_a_part_by_hand_is_not_tried_again(store: Store) -> None:
     )
     told: list[str] = []
     with reader(store.database), pytest.raises(RevisionError, match="lock timeout") as raised:
-        store.upgrade(report=lambda progress: told.append(progress.event))
+        store.upgrade(listener=Listener(progress=lambda progress: told.append(progress.event)))
     assert raised.value.exit_code == 6
     assert told == ["started", "failed"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from anabranch import AnabranchError, IntegrityError, RevisionError
-from anabranch.executor import Progress
+from anabranch.listening import Listener, Progress
 from support.databases import Database, sqlite
 from support.store import Store, table
 from support.trees import revision_file
@@ -713,7 +713,7 @@ def test_progress_is_reported_step_by_step(store: Store) -> None:
     )
     seen: list[Progress] = []
     with pytest.raises(RevisionError):
-        store.upgrade(report=seen.append)
+        store.upgrade(listener=Listener(progress=seen.append))
     done = "ran" if store.database.backend == "sqlite" else "applied"
     assert [(progress.event, progress.step.key.id, progress.total) for progress in seen] == [
         *(("started", "c1", 3), (done, "c1", 3)),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from anabranch import RevisionError
-from anabranch.executor import Progress
+from anabranch.listening import Listener, Progress
 from support.databases import Database
 from support.store import Store, table
 from support.trees import revision_file
@@ -186,6 +186,6 @@ def test_an_index_waits_for_old_transactions_as_long_as_it_takes(
             if progress.event == "noted":
                 old.rollback()
 
-        assert store.upgrade(report=report) == ["core@c2"]
+        assert store.upgrade(listener=Listener(progress=report)) == ["core@c2"]
     assert re.match(r"core@c2 waits for server process \d+ \(user postgres", told[1].note)
     assert uniques(store) == [("ix_name", True)]

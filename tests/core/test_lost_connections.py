@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from anabranch import AnabranchError, RevisionError
-from anabranch.executor import Progress
+from anabranch.listening import Listener, Progress
 from support.databases import Database
 from support.lossy import lossy_way
 from support.store import Store, table
@@ -72,7 +72,7 @@ def test_a_commit_that_nobody_can_be_asked_of_is_told_as_unknown(postgresql_stor
             way.armed = (progress.event, progress.step.key.id) == ("started", "c2")
 
         with pytest.raises(RevisionError, match="core@c2 lost the connection") as raised:
-            store.upgrade(report=report)
+            store.upgrade(listener=Listener(progress=report))
     assert raised.value.state == (
         "The connection was lost while core@c2 was committed, which is done as a whole or not at "
         "all; the next run sees which. 1 revision before it stays applied, the last is core@c1."
@@ -98,7 +98,7 @@ def test_what_is_applied_is_said_where_the_connection_is_lost_after_it(
             )
 
     with pytest.raises(AnabranchError, match="cannot be opened") as raised:
-        store.upgrade(report=report)
+        store.upgrade(listener=Listener(progress=report))
     assert raised.value.state == "1 revision of this run is applied and stays so."
     assert raised.value.exit_code == 6
     assert store.upgrade() == []

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from anabranch.errors import AnabranchError
+from anabranch.listening import Listener
 from support.databases import Database
 from support.store import Store, table
 from support.trees import revision_file
@@ -68,7 +69,7 @@ def rehearse(store: Store) -> str:
     """Rehearse in this process; returns what is told."""
     told: list[str] = []
     with store.manager() as manager:
-        manager.rehearse(store.deployment, notice=told.append)
+        manager.rehearse(store.deployment, listener=Listener(notice=told.append))
     return "\n".join(told)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from anabranch import RevisionError, UsageError
-from anabranch.executor import Progress
+from anabranch.listening import Listener, Progress
 from anabranch.planning import Step
 from anabranch.revision import Revision, RevisionKey
 from anabranch.transactions import Mode, Unit, units_of
@@ -79,7 +79,7 @@ def test_a_run_that_is_one_transaction_is_rolled_back_as_a_whole(store: Store) -
     before = store.database.dump()
     told: list[Progress] = []
     with pytest.raises(RevisionError, match="core@c2 failed") as raised:
-        store.upgrade(transaction="run", report=told.append)
+        store.upgrade(transaction="run", listener=Listener(progress=told.append))
     assert raised.value.exit_code == 5
     assert "Rolled back: core@c2, and with it 1 revision" in raised.value.state
     assert "Nothing else was changed." in raised.value.state
@@ -101,7 +101,7 @@ def test_each_revision_may_have_its_own_transaction(store: Store) -> None:
     )
     told: list[Progress] = []
     with pytest.raises(RevisionError) as raised:
-        store.upgrade(transaction="revision", report=told.append)
+        store.upgrade(transaction="revision", listener=Listener(progress=told.append))
     assert "1 revision before it stays applied, the last is core@c1" in raised.value.state
     assert ("applied", "c1") in [(p.event, p.step.key.id) for p in told]
     assert store.applied == {"core@c1"}
@@ -121,7 +121,7 @@ def test_a_revision_that_commits_by_itself_splits_the_run_and_is_said_to(store: 
     )
     told: list[Progress] = []
     with pytest.raises(RevisionError, match="core@c4") as raised:
-        store.upgrade(transaction="run", report=told.append)
+        store.upgrade(transaction="run", listener=Listener(progress=told.append))
     notes = [progress.note for progress in told if progress.event == "noted"]
     assert notes == ["This run has 3 transactions, not one: core@c2 cannot share one."]
     assert "2 revisions before it stay applied, the last is core@c2" in raised.value.state
@@ -140,7 +140,11 @@ def test_a_revision_may_say_that_it_is_not_transactional(store: Store) -> None:
         revision_file("c3", down="c2", upgrade=table("three")),
     )
     told: list[Progress] = []
-    assert store.upgrade(report=told.append) == ["core@c1", "core@c2", "core@c3"]
+    assert store.upgrade(listener=Listener(progress=told.append)) == [
+        "core@c1",
+        "core@c2",
+        "core@c3",
+    ]
     assert store.applied == {"core@c1", "core@c2", "core@c3"}
     shared = {p.step.key.id: p.shared for p in told if p.event == "applied"}
     assert shared["c2"] is False

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from anabranch.database import Database
 from anabranch.errors import IntegrityError, RevisionError, UsageError
 from anabranch.executor import Executor
-from anabranch.hooks import Hooks
 from anabranch.models import core_metadata
 from anabranch.reading import Reading, read_database, read_installation
 from anabranch.recorder import Recorder
@@ -50,12 +49,8 @@ def scratch_database(
                 database=database,
                 connection=connection,
                 recorder=recorder,
-                discovery=installation.discovery,
-                graph=reading.graph,
-                state=reading.state,
-                hooks=Hooks(),
+                reading=reading,
                 metadata=core_metadata(manager.metadata),
-                report=lambda _progress: None,
             )
             try:
                 if plan:

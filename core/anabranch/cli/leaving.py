@@ -9,15 +9,14 @@ import click
 
 from anabranch import console
 from anabranch.cli.consent import require_consent, yes_option
-from anabranch.cli.running import say_progress
 from anabranch.cli.shared import (
     Manager,
     directory,
     lock_timeout_option,
     no_backup_option,
-    say_waiting,
     told,
 )
+from anabranch.cli.telling import LISTENER
 from anabranch.wording import counted, one_line
 
 if TYPE_CHECKING:
@@ -76,9 +75,7 @@ def purge_command(manager: Manager) -> click.Command:
                 lock_timeout=lock_timeout,
                 backup=False if no_backup else None,
                 agree=agree,
-                report=say_progress,
-                waiting=say_waiting,
-                notice=console.say,
+                listener=LISTENER,
             )
             console.say(f"Done: {' and '.join(done.names)} purged.")
             for name in done.names:
@@ -115,7 +112,7 @@ def forget_command(manager: Manager) -> click.Command:
             app = manager()
             console.say(f"Database  {app.open(deployment_dir).database.title}")
             done = app.forget(
-                deployment_dir, plugin, lock_timeout=lock_timeout, agree=agree, waiting=say_waiting
+                deployment_dir, plugin, lock_timeout=lock_timeout, agree=agree, listener=LISTENER
             )
             from anabranch.structure import shown
 
@@ -175,9 +172,7 @@ def downgrade_command(manager: Manager) -> click.Command:
                 lock_timeout=lock_timeout,
                 backup=False if no_backup else None,
                 agree=agree,
-                report=say_progress,
-                waiting=say_waiting,
-                notice=console.say,
+                listener=LISTENER,
             )
             if not done.keys:
                 console.say("Nothing comes after that: the database stands there already.")

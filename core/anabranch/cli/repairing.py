@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from anabranch import console
-from anabranch.cli.shared import Manager, directory, lock_timeout_option, say_waiting, told
+from anabranch.cli.shared import Manager, directory, lock_timeout_option, told
+from anabranch.cli.telling import LISTENER
 
 
 def repair_command(manager: Manager) -> click.Command:
@@ -77,7 +78,7 @@ def repair_command(manager: Manager) -> click.Command:
                 leftovers=leftover,
                 version_table=version_table,
                 lock_timeout=lock_timeout,
-                waiting=say_waiting,
+                listener=LISTENER,
             )
             for offer in done:
                 console.say(f"Repaired  {offer.option} {offer.value}".rstrip())

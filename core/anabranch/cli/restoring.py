@@ -10,7 +10,8 @@ import click
 
 from anabranch import console
 from anabranch.cli.consent import require_consent, yes_option
-from anabranch.cli.shared import Manager, directory, lock_timeout_option, say_waiting, told
+from anabranch.cli.shared import Manager, directory, lock_timeout_option, told
+from anabranch.cli.telling import LISTENER
 
 if TYPE_CHECKING:
     from anabranch.backup import Backup
@@ -38,7 +39,7 @@ def restore_command(manager: Manager) -> click.Command:
             title = app.open(deployment_dir).database.title
             require_consent(f"The content of {title} would be replaced.", "restore", yes=yes)
             restored = app.restore(
-                deployment_dir, backup, lock_timeout=lock_timeout, waiting=say_waiting
+                deployment_dir, backup, lock_timeout=lock_timeout, listener=LISTENER
             )
             if restored.kept:
                 console.say(f"Kept      {restored.kept} (the database as it was)")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -17,17 +16,14 @@ from anabranch.cli.shared import (
     json_option,
     lock_timeout_option,
     no_backup_option,
-    say_waiting,
     strict_option,
     told,
 )
+from anabranch.cli.telling import LISTENER
 from anabranch.errors import IncompleteError
 from anabranch.reports import runs
 from anabranch.transactions import MODES, Mode
 from anabranch.wording import counted
-
-if TYPE_CHECKING:
-    from anabranch.executor import Progress
 
 
 def init_db_command(manager: Manager) -> click.Command:
@@ -86,13 +82,11 @@ def init_db_command(manager: Manager) -> click.Command:
                     digest=digest,
                     transaction="run" if atomic else transaction,
                     strict=strict,
-                    report=say_progress,
                     backup=False if no_backup else None,
                     allow_destructive=allow_destructive,
                     rehearse=rehearse,
                     keep_going=keep_going,
-                    waiting=say_waiting,
-                    notice=console.say,
+                    listener=LISTENER,
                 )
             except IncompleteError as error:
                 if not as_json:
@@ -147,26 +141,9 @@ def rehearse_command(manager: Manager) -> click.Command:
                 lock_timeout=lock_timeout,
                 strict=strict,
                 allow_destructive=allow_destructive,
-                report=say_progress,
-                waiting=say_waiting,
-                notice=console.say,
+                listener=LISTENER,
             )
             if not rehearsal.revisions:
                 console.say("Nothing is pending: there is nothing to rehearse.")
 
     return rehearse
-
-
-def say_progress(progress: Progress) -> None:
-    """Print what became of one revision."""
-    line = console.step_line(progress.step, progress.total, width=10).ljust(80, ".")
-    if progress.event == "ran":
-        console.say(f"{line} ran {progress.duration:.2f} s")
-    elif progress.event in ("applied", "reverted") and not progress.shared:
-        console.say(f"{line} ok  {progress.duration:.2f} s")
-    elif progress.event == "skipped":
-        console.say(f"{line} skipped: {progress.note}")
-    elif progress.event == "failed":
-        console.say(f"{line} FAILED")
-    elif progress.event == "noted":
-        console.say_note(progress.note)

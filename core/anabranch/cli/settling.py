@@ -9,7 +9,8 @@ import click
 
 from anabranch import console
 from anabranch.cli.consent import require_consent, yes_option
-from anabranch.cli.shared import Manager, directory, lock_timeout_option, say_waiting, told
+from anabranch.cli.shared import Manager, directory, lock_timeout_option, told
+from anabranch.cli.telling import LISTENER
 from anabranch.wording import counted
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def stamp_command(manager: Manager) -> click.Command:
                 *targets,
                 lock_timeout=lock_timeout,
                 agree=agree,
-                waiting=say_waiting,
+                listener=LISTENER,
             )
             console.say("Done." if done else "That is what is recorded already.")
 
@@ -86,7 +87,7 @@ def adopt_command(manager: Manager) -> click.Command:
                 accept_differences=accept_differences,
                 scratch=scratch,
                 lock_timeout=lock_timeout,
-                waiting=say_waiting,
+                listener=LISTENER,
             )
             for line in done.differences:
                 console.say(f"Accepted  {line}")

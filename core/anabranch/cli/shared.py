@@ -107,8 +107,3 @@ def _signals() -> Generator[list[int], None, None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-def say_waiting(holder: str) -> None:
-    """Tell who holds the lock that is waited for."""
-    click.echo(f"Waiting for the migration lock, held by {holder}.", err=True)
