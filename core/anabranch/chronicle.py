@@ -9,7 +9,8 @@ from contextlib import ExitStack
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from anabranch.database import Database, is_usable
+from anabranch.connections import is_usable
+from anabranch.database import Database
 from anabranch.errors import AnabranchError, BlockedError, LockError
 from anabranch.failures import cause_of
 from anabranch.ledger import Ledger

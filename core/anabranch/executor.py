@@ -20,7 +20,6 @@ from anabranch.environment import script_environment, use_metadata
 from anabranch.errors import (
     AnabranchError,
     BlockedError,
-    HookError,
     IntegrityError,
     PluginError,
     RunInterrupted,

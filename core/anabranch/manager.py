@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from anabranch.access import Access
 from anabranch.books import ALEMBICS_TABLE, BookTables
-from anabranch.database import Database, masked, parse_url
+from anabranch.database import Database
 from anabranch.deployment import Deployment, create_deployment, read_deployment
 from anabranch.discovery import Discovery, Owner, discover, distribution_of
 from anabranch.errors import PendingError, UsageError
@@ -22,6 +22,7 @@ from anabranch.listening import SILENT, Listener
 from anabranch.names import HEADS, normalise
 from anabranch.outcomes import Upgrade
 from anabranch.upgrading import UpgradeOptions, require_digest, run_upgrade
+from anabranch.urls import masked, parse_url
 from anabranch.wording import counted
 from anabranch_plugins_api import MigrationSource
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -29,9 +28,6 @@ from anabranch.revision import CORE, RevisionKey
 from anabranch.structure import shown
 from anabranch.transactions import Mode
 from anabranch.wording import did_you_mean
-
-if TYPE_CHECKING:
-    pass
 
 _TRANSACTIONAL = ("sqlite", "postgresql")
 """The databases whose transactions cover DDL."""

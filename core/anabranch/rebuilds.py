@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from anabranch.catalogue import Catalogue
-from anabranch.database import is_usable
+from anabranch.connections import is_usable
 from anabranch.definitions import Definition, completed, losses
 from anabranch.guards import Guard, GuardError
 from anabranch.inventory import Inventory, Restorer, led_astray

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from anabranch.database import is_usable
+from anabranch.connections import is_usable
 from anabranch.errors import AnabranchError, BlockedError, IncompleteError, LockError
 from anabranch.outcomes import Failed, Skipped, Upgrade
 from anabranch.planning import Step

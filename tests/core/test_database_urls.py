@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from anabranch.database import Database, masked, parse_url
+from anabranch.database import Database
 from anabranch.errors import ConfigurationError
+from anabranch.urls import masked, parse_url
 
 HERE = Path("/srv/shop")
 

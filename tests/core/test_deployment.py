@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.database import parse_url
 from anabranch.deployment import (
     CONFIG_FILE,
     Deployment,
@@ -20,6 +19,7 @@ from anabranch.deployment import (
     read_deployment,
 )
 from anabranch.errors import ConfigurationError
+from anabranch.urls import parse_url
 
 NOBODY = 65534
 

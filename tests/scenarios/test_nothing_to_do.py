@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from anabranch.database import Database as Target
-from anabranch.database import parse_url
 from anabranch.locking import run_lock
+from anabranch.urls import parse_url
 from support.databases import Database
 from support.store import Store, table
 from support.trees import revision_file

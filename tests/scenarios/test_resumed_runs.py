@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from anabranch.executor import Progress
+from anabranch import Listener, Progress
 from campaigns.targets import in_child
 from support.databases import Database
 from support.mariadb import Server
@@ -422,5 +422,5 @@ def test_who_may_hold_the_lock_that_a_statement_waits_for_is_named(store: Store)
                 notes.append(progress.note)
                 reader.rollback()
 
-        assert store.upgrade(report=report) == ["core@c2"]
+        assert store.upgrade(listener=Listener(progress=report)) == ["core@c2"]
     assert f"a lock that another session, perhaps server session {session} (user " in notes[0]
