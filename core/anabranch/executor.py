@@ -39,7 +39,6 @@ from anabranch.ledger import Ledger
 from anabranch.listening import SILENT, Listener, Progress
 from anabranch.loading import load_scripts
 from anabranch.models import owner_metadata
-from anabranch.objects import ObjectTracker
 from anabranch.planning import Plan, Step
 from anabranch.reading import Reading
 from anabranch.rebuilds import RebuildGuard
@@ -48,6 +47,7 @@ from anabranch.references import ReferenceGuard
 from anabranch.replay import Replay
 from anabranch.revision import RevisionKey
 from anabranch.setbacks import Setbacks, ends_run
+from anabranch.tracking import ObjectTracker
 from anabranch.transactions import Mode, Unit, units_of
 from anabranch.verification import verify
 

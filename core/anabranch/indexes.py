@@ -16,9 +16,11 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from anabranch.guards import Guard, GuardError
-from anabranch.objects import ObjectTracker, TableName, uncommented
+from anabranch.objects import TableName
 from anabranch.planning import Step
 from anabranch.recorder import Event, Recorder
+from anabranch.statements import uncommented
+from anabranch.tracking import ObjectTracker
 
 _PART = r'(?:"(?:[^"]|"")+"|[^\s".,(;]+)'
 _NAME = rf"(?:({_PART})\s*\.\s*)?({_PART})"

@@ -17,12 +17,13 @@ from alembic.migration import MigrationContext
 from sqlalchemy import event, exc
 
 from anabranch.connections import is_usable
-from anabranch.objects import ObjectChanges, OwnedObject, uncommented
+from anabranch.objects import ObjectChanges, OwnedObject
 from anabranch.projection import Projection
 from anabranch.reading import Reading
 from anabranch.recorder import Event, Recorder
 from anabranch.revision import AppliedRevision, Revision, RevisionKey
 from anabranch.sqlite import begin_without_foreign_keys
+from anabranch.statements import uncommented
 
 _COMMIT = re.compile(r"\s*(?:COMMIT|END)\b", re.IGNORECASE)
 _ROLLBACK = re.compile(r"\s*(?:ROLLBACK|ABORT)\b(?!.*\bTO\b)", re.IGNORECASE)

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from anabranch.objects import Kind, ObjectTracker, OwnedObject, Shape, TableName, unnamed
+from anabranch.objects import Kind, OwnedObject, Shape, TableName, unnamed
 from anabranch.standing import Place
 from anabranch.statements import Token, split, tokens, words
+from anabranch.tracking import ObjectTracker
 
 _NO_COLUMN = {
     "CONSTRAINT", "INDEX", "KEY", "PRIMARY", "FOREIGN", "CHECK", "UNIQUE", "FULLTEXT", "SPATIAL",

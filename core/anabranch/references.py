@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from anabranch.guards import Guard, GuardError
-from anabranch.objects import ObjectTracker, TableName
+from anabranch.objects import TableName
 from anabranch.planning import Step
+from anabranch.tracking import ObjectTracker
 
 Broken = Counter[tuple[str, str]]
 """How many rows refer to nothing, by their table and the table they refer to."""

@@ -25,6 +25,7 @@ _CREATE = re.compile(
     rf"({_NAME})(?:{_BLANK}*\.{_BLANK}*({_NAME}))?",
     re.IGNORECASE | re.DOTALL,
 )
+_COMMENTS = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)+", re.DOTALL)
 _SKIPPED = re.compile(r"\s|--|/\*")
 
 Change = Literal["drop", "rename", "not null", "type", "add", "move", "other"]
@@ -293,3 +294,9 @@ def _has(found: Sequence[Token], *expected: str) -> bool:
 
 def _without(found: Sequence[Token], *optional: str) -> Sequence[Token]:
     return found[len(optional) :] if words(found, *optional) else found
+
+
+def uncommented(statement: str) -> str:
+    """Return *statement* without what people write above it."""
+    comments = _COMMENTS.match(statement)
+    return statement[comments.end() :] if comments else statement

@@ -28,12 +28,12 @@ from anabranch.listening import Listener
 from anabranch.locking import user_name
 from anabranch.manager import MigrationManager
 from anabranch.models import core_metadata, owner_metadata
-from anabranch.objects import ObjectTracker
 from anabranch.reading import Reading, new_row
 from anabranch.recorder import Event, now
 from anabranch.references import broken_references, in_words
 from anabranch.revision import RevisionKey
 from anabranch.scripts import load_script
+from anabranch.tracking import ObjectTracker
 
 
 def serve(config: Config, script: ScriptDirectory, context: Any) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from anabranch.objects import ObjectTracker, TableName
+from anabranch.objects import TableName
 from anabranch.offline_objects import ScriptTracker
 from anabranch.revision import RevisionKey
+from anabranch.tracking import ObjectTracker
 from support.databases import Database
 
 SCRIPTS = {

@@ -1,0 +1,53 @@
+"""Connections that are lent to us, and the state they are in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+
+def is_usable(connection: sa.Connection) -> bool:
+    """Tell whether *connection* can still be asked: it was not lost, nor closed by a script."""
+    return not (connection.invalidated or connection.closed)
+
+
+def lender(engine: sa.Engine) -> Callable[[], Any]:
+    """Return what opens connections of *engine* that its pool never sees again."""
+
+    def lend() -> Any:
+        borrowed = engine.raw_connection()
+        connection = borrowed.dbapi_connection
+        borrowed.detach()
+        return connection
+
+    return lend
+
+
+@contextmanager
+def transactions(connection: sa.Connection) -> Generator[None, None, None]:
+    """Take a connection out of autocommit mode, in which a failed revision could not roll back."""
+    autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+    if not autocommit and not _commits_by_itself(connection):
+        yield
+        return
+    connection.execution_options(isolation_level=connection.default_isolation_level)
+    try:
+        yield
+    finally:
+        if is_usable(connection):
+            connection.rollback()
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _commits_by_itself(connection: sa.Connection) -> bool:
+    """Tell whether the driver's connection was opened in autocommit mode."""
+    raw: Any = connection.connection.dbapi_connection
+    if connection.dialect.name == "postgresql":
+        return bool(raw.autocommit)
+    # MySQL's drivers disagree on how to ask them.
+    asked = bool(connection.scalar(sa.text("SELECT @@SESSION.autocommit")))
+    connection.rollback()
+    return asked
