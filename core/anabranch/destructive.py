@@ -30,6 +30,7 @@ from anabranch.operations import CODE, SQL, Operation, read_operations
 from anabranch.planning import Plan, Step
 from anabranch.reading import Reading
 from anabranch.recorder import Recorder
+from anabranch.statementlog import DIALECTS
 from anabranch.statements import (
     Token,
     altered_table,
@@ -40,6 +41,7 @@ from anabranch.statements import (
     split,
     tokens,
 )
+from anabranch.unseen import UnseenGuard, refuse_unseen
 
 _VERB = re.compile(
     r"(?:\s+|--[^\n]*\n|/\*.*?\*/)*(CREATE|DROP|ALTER|INSERT)\b", re.IGNORECASE | re.DOTALL
@@ -76,7 +78,7 @@ class _Seen:
 def loss_guards(
     recorder: Recorder, connection: sa.Connection, reading: Reading, plan: Plan
 ) -> tuple[Guard, ...]:
-    """Return the guard of the rows there are; refuse at once what is sure to lose some.
+    """Return the guards of the rows there are; refuse at once what is sure to lose some.
 
     :raises DestructiveError: if a revision is sure to lose rows, or rows are in its way.
     """
@@ -88,8 +90,10 @@ def loss_guards(
     else:
         for step, loss in sure_losses(recorder, connection, reading, plan)[:1]:
             raise refusal(step, [loss])
+        if connection.dialect.name in DIALECTS:
+            refuse_unseen(plan)
     connection.rollback()
-    return (DestructionGuard(connection, made),)
+    return (DestructionGuard(connection, made), UnseenGuard(connection, made))
 
 
 def sure_losses(
