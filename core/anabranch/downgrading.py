@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,12 @@ import sqlalchemy as sa
 
 from anabranch.access import Access
 from anabranch.backup import backed_up
+from anabranch.claims import find_claims, handed_over
 from anabranch.errors import DependedOnError, IrreversibleError, RefusedError
 from anabranch.estate import count_rows
 from anabranch.listening import Listener
-from anabranch.objects import Kind, OwnedObject, TableName
+from anabranch.objects import OwnedObject, TableName
+from anabranch.planning import Plan
 from anabranch.reading import Reading
 from anabranch.reversal import Reversal, make_reversal
 from anabranch.revision import CORE, RevisionKey
@@ -22,6 +24,7 @@ from anabranch.structure import all_tables
 from anabranch.transactions import Mode
 
 if TYPE_CHECKING:
+    from anabranch.authoring.ownership import Models
     from anabranch.executor import Executor
     from anabranch.guards import Guard
     from anabranch.trespass import TrespassGuard
@@ -82,7 +85,7 @@ def run_downgrade(access: Access, host: Host, target: str, options: DowngradeOpt
                 remedy="Run the same command again, and look again.",
             )
         if seen.keys:
-            guard = guard_of(access, connection, host)
+            guard = guard_of(access, connection, reading, host, reversal.plan)
             executor = executor_of(access, connection, reading, host, options.listener, guard)
             with backed_up(
                 access,
@@ -97,47 +100,47 @@ def run_downgrade(access: Access, host: Host, target: str, options: DowngradeOpt
     return Downgrade(reversal, seen.rows, time.monotonic() - started, tuple(left))
 
 
-def guard_of(access: Access, connection: sa.Connection, host: Host) -> TrespassGuard:
-    """Make the guard of a run that reverts."""
+def guard_of(
+    access: Access, connection: sa.Connection, reading: Reading, host: Host, plan: Plan
+) -> TrespassGuard:
+    """Make the guard of a run that reverts *plan*.
+
+    Who owns what the record tells, and of tables that another tool's run left unrecorded the
+    models; what others count on is not the owners' who are reverted.
+    """
     from anabranch.trespass import TrespassGuard
 
-    objects = _owned(access, connection, host)
-    connection.rollback()
-    return TrespassGuard(connection, objects, access.recorder.table_names)
-
-
-def _owned(access: Access, connection: sa.Connection, host: Host) -> list[OwnedObject]:
-    """Read who owns what; of tables that another tool's run left unrecorded, the models tell."""
-    from anabranch.authoring.ownership import Models
-
     objects = list(access.recorder.objects(connection))
+    models = models_of(access, connection, host)
     recorded = {item.table for item in objects if item.kind == "table"}
     schemas = {table.schema for table in recorded}
     unknown = all_tables(connection, schemas, access.recorder.table_names) - recorded
-    if not unknown:
-        return objects
-    models = Models.load(
-        access.installation.discovery, host.metadata, wanted=CORE, core_modules=host.modules
-    )
-    models.default_schema = connection.dialect.default_schema_name or ""
-    for name, table in models.by_name().items():
+    for name, table in models.by_name().items() if unknown else ():
         if name in unknown:
             owner = models.owner_of_table(table)
             objects.append(OwnedObject("table", name, name.name, owner, ""))
             objects += [
-                OwnedObject(kind, name, str(item.name), models.owner_of(item), "")
-                for kind, items in _PARTS
-                for item in items(table)
-                if item.name and models.owner_of(item) != owner
+                OwnedObject(kind, name, str(part.name), models.owner_of(part), "")
+                for kind, part in models.parts(table)
+                if models.owner_of(part) != owner
             ]
-    return objects
+    claims = find_claims(reading, models, objects, {key.owner for key in plan.keys})
+    connection.rollback()
+    return TrespassGuard(connection, handed_over(objects, claims), access.recorder.table_names)
 
 
-_PARTS: tuple[tuple[Kind, Callable[[sa.Table], Iterable[Any]]], ...] = (
-    ("column", lambda table: table.columns),
-    ("index", lambda table: table.indexes),
-    ("constraint", lambda table: table.constraints),
-)
+def models_of(access: Access, connection: sa.Connection, host: Host) -> Models:
+    """Load the models of the core and of the plugins that there are.
+
+    :raises PluginError: if the core's cannot be imported.
+    """
+    from anabranch.authoring.ownership import Models
+
+    models = Models.load(
+        access.installation.discovery, host.metadata, wanted=CORE, core_modules=host.modules
+    )
+    models.default_schema = connection.dialect.default_schema_name or ""
+    return models
 
 
 def executor_of(

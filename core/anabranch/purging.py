@@ -14,8 +14,9 @@ from anabranch.backup import backed_up
 from anabranch.bookkeeping import actor, record_position
 from anabranch.bystanders import Bystanders
 from anabranch.catalogue import Catalogue
+from anabranch.claims import Claim, find_claims, handed_over, handover
 from anabranch.clearance import clear
-from anabranch.downgrading import Host, executor_of, guard_of
+from anabranch.downgrading import Host, executor_of, guard_of, models_of
 from anabranch.errors import AnabranchError, DependedOnError, RefusedError, UsageError
 from anabranch.estate import Estate, read_estates
 from anabranch.listening import Listener
@@ -40,6 +41,7 @@ class Departure:
     :ivar estates: what each owner has that would go: dependants first, the plugin asked for last.
     :ivar revisions: what is taken off the applied set, the last applied first.
     :ivar unrecorded: those of them that made what nobody saw: they ran without us.
+    :ivar claims: what was theirs and stays, because others count on it.
     :ivar reversal: what the plugins' own downgrades would do first.
     :ivar packages: the distribution and version last seen of each owner.
     :ivar reasons: for each owner but the one asked for, why it would go too.
@@ -50,6 +52,7 @@ class Departure:
     estates: tuple[Estate, ...]
     revisions: tuple[RevisionKey, ...]
     unrecorded: tuple[RevisionKey, ...]
+    claims: tuple[Claim, ...]
     reversal: Reversal
     packages: Mapping[str, tuple[str, str]]
     reasons: tuple[tuple[str, str], ...]
@@ -61,8 +64,8 @@ class Departure:
 
     @property
     def reverts(self) -> bool:
-        """Whether there are downgrades to run, and all of them can."""
-        return bool(self.reversal.plan) and not self.reversal.irreversible
+        """Whether there are downgrades to run, and all of them can: what stays they would drop."""
+        return bool(self.reversal.plan) and not (self.reversal.irreversible or self.claims)
 
     def same_as(self, other: Departure) -> bool:
         """Tell whether the same things would go, however many rows they have by now."""
@@ -70,7 +73,7 @@ class Departure:
 
     def _things(self) -> object:
         things = [(estate.owner, estate.tables, estate.parts) for estate in self.estates]
-        return things, self.revisions, self.reasons, self.obstacles
+        return things, self.revisions, self.claims, self.reasons, self.obstacles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +96,13 @@ def run_purge(access: Access, host: Host, name: str, options: DepartureOptions) 
     """
     owner = normalise(name)
     with access.look() as (reading, connection):
-        shown_before = _departure(access, reading, connection, owner)
+        shown_before = _departure(access, reading, connection, owner, host)
     _allow(shown_before, cascade=options.cascade)
     _require_knowledge(shown_before, downgrades=options.downgrades)
     options.agree(shown_before)
     with access.locked(timeout=options.lock_timeout, listener=options.listener) as connection:
         reading = access.read_locked(connection, owners=())
-        departure = _departure(access, reading, connection, owner)
+        departure = _departure(access, reading, connection, owner, host)
         connection.rollback()
         if not departure.same_as(shown_before):
             raise RefusedError(
@@ -126,7 +129,7 @@ def _purge(
     working = _Working(connection)
     connection.rollback()
     if options.downgrades and departure.reverts:
-        guard = guard_of(access, connection, host)
+        guard = guard_of(access, connection, reading, host, departure.reversal.plan)
         executor = executor_of(
             access,
             connection,
@@ -144,7 +147,7 @@ def _purge(
             raise
     else:
         with connection.begin():
-            objects = access.recorder.objects(connection)
+            objects = handed_over(access.recorder.objects(connection), departure.claims)
             others = Bystanders(connection, objects, access.recorder.table_names)
             _remove(access, connection, departure, others, working, run)
 
@@ -167,10 +170,15 @@ def run_forget(access: Access, name: str, options: DepartureOptions) -> Departur
 
 
 def _departure(
-    access: Access, reading: Reading, connection: sa.Connection | None, owner: str
+    access: Access,
+    reading: Reading,
+    connection: sa.Connection | None,
+    owner: str,
+    host: Host | None = None,
 ) -> Departure:
     """Work out what would go with *owner*.
 
+    :param host: whose models tell what is the core's by now; None where everything stays.
     :raises UsageError: if it has nothing in this database, or is the core.
     """
     if owner == CORE:
@@ -188,18 +196,21 @@ def _departure(
             remedy=f"Plugins with something in it: {', '.join(known) or 'none'}.",
         )
     ignored = access.recorder.table_names
+    models = None if host is None else models_of(access, connection, host)
     reasons: dict[str, str] = {}
     while True:
         going = (owner, *reasons)
-        estates = read_estates(connection, objects, going, ignored, standing)
-        new = _dependants(reading, objects, estates)
+        claims = () if models is None else find_claims(reading, models, objects, going)
+        left = handed_over(objects, claims)
+        estates = read_estates(connection, left, going, ignored, standing)
+        new = _dependants(reading, left, estates)
         new = {name: reason for name, reason in new.items() if name not in going}
         if not new:
             break
         reasons |= new
         if CORE in new:
             break
-    makers = {item.table: item.owner for item in objects if item.kind == "table"}
+    makers = {item.table: item.owner for item in left if item.kind == "table"}
     obstacles = [
         f"The foreign key {key.name} of {shown(key.table)}, which is nobody's, refers to "
         f"{shown(key.target)} of {estate.owner}."
@@ -217,6 +228,7 @@ def _departure(
         tuple(sorted(estates, key=lambda e: (e.owner == owner, -last.get(e.owner, -1)))),
         tuple(key for key in reversed(reading.graph.order) if key in keys),
         _unrecorded(reading, objects, keys),
+        claims,
         reversal_of(reading.graph, reading.applied, owner, keys),
         {
             row.key.owner: (row.distribution, row.version)
@@ -321,7 +333,7 @@ def _remove(
     :param working: the views and triggers that work.
     """
     recorder = access.recorder
-    objects = recorder.objects(connection)
+    objects = handed_over(recorder.objects(connection), departure.claims)
     estates = read_estates(
         connection, objects, departure.names, recorder.table_names, recorder.standing(connection)
     )
@@ -402,6 +414,7 @@ def _record(
             for estate in departure.estates
         ],
     )
+    recorder.record_objects(connection, handover(recorder.objects(connection), departure.claims))
     gone = {table for estate in departure.estates for table in estate.tables}
     recorder.record_objects(
         connection,

@@ -67,11 +67,13 @@ class _Seen:
     :ivar now: what the tables that it created or renamed were called before it; None if new.
     :ivar gone: the tables of before that it dropped.
     :ivar shapes: what the tables of before that it touched had before it.
+    :ivar indexes: the indexes that it dropped by a statement of their own.
     """
 
     now: dict[TableName, TableName | None] = field(default_factory=dict)
     gone: set[TableName] = field(default_factory=set)
     shapes: dict[TableName, Shape] = field(default_factory=dict)
+    indexes: set[str] = field(default_factory=set)
     written: set[TableName] = field(default_factory=set)
     opaque: bool = False
 
@@ -183,7 +185,7 @@ class ObjectTracker:
         names = {was: table for table, was in moved.items()}
         for was in sorted(seen.shapes):
             if was not in seen.gone or was in kept:
-                lost, new = self._altered(names.get(was, was), seen.shapes[was], key)
+                lost, new = self._altered(names.get(was, was), seen.shapes[was], key, seen.indexes)
                 removed += lost
                 added = [item for item in added if item not in lost] + new
         came, went = self._standing.finish()
@@ -204,7 +206,7 @@ class ObjectTracker:
         return replace(item, table=table)
 
     def _altered(
-        self, table: TableName, before: Shape, key: RevisionKey
+        self, table: TableName, before: Shape, key: RevisionKey, dropped: set[str]
     ) -> tuple[list[OwnedObject], list[OwnedObject]]:
         recorded = self._objects.setdefault(table, {})
         owner = recorded.get(("table", table.name))
@@ -212,12 +214,19 @@ class ObjectTracker:
         removed: list[OwnedObject] = []
         added: list[OwnedObject] = []
         for kind, names in self._shape(table).items():
-            lost: list[tuple[Kind, str]] = [(kind, name) for name in sorted(before[kind] - names)]
+            anew: frozenset[str] = frozenset()
+            if kind == "index":
+                # Dropped and there again, it is whose revision made it, as if it were another.
+                of_others = {item.name for item in recorded.values() if item.owner != key.owner}
+                anew = names & before[kind] & dropped & of_others
+            lost: list[tuple[Kind, str]] = [
+                (kind, name) for name in sorted((before[kind] - names) | anew)
+            ]
             removed += [recorded.pop(item) for item in lost if item in recorded]
             if kind == "column" or not is_own:
                 added += [
                     OwnedObject(kind, table, name, key.owner, key.id)
-                    for name in sorted(names - before[kind])
+                    for name in sorted((names - before[kind]) | anew)
                 ]
         return removed + self._take(added), added
 
@@ -247,6 +256,8 @@ class ObjectTracker:
                 self._remember(name)
         elif match := _OLD_INDEX.match(statement):
             index = ("index", self._name(match[1]).name)
+            if statement[:4].upper() == "DROP":
+                self._seen.indexes.add(index[1])
             for table, items in self._objects.items():
                 if index in items:
                     self._remember(table)

@@ -407,6 +407,159 @@ def test_seeds_are_put_in_place_again_when_their_tables_are_new(store: Store) ->
         assert store.database.rows("level") == [{"id": 1}]
 
 
+GIVING = """
+sa.Column('id', sa.Integer, primary_key=True), sa.Column('note', sa.String(9))
+"""
+IF_NOT_THERE = f"""
+inspector = sa.inspect(op.get_bind())
+if not inspector.has_table('gift'):
+    op.create_table('gift', {GIVING.strip()})
+if 'score' not in {{column['name'] for column in inspector.get_columns('customer')}}:
+    op.add_column('customer', sa.Column('score', sa.Integer))
+"""
+GIFTS = [
+    revision_file(
+        "g1",
+        depends="c2",
+        created="2024-03-01",
+        upgrade=f"op.create_table('gift', {GIVING.strip()})\n"
+        "op.create_table('wish', sa.Column('id', sa.Integer, primary_key=True))",
+        downgrade="op.drop_table('gift')\nop.drop_table('wish')",
+    ),
+    revision_file(
+        "g2",
+        down="g1",
+        created="2024-03-02",
+        upgrade="op.add_column('gift', sa.Column('worth', sa.Integer))\n"
+        "op.add_column('customer', sa.Column('score', sa.Integer))",
+        downgrade="op.drop_column('customer', 'score')\nop.drop_column('gift', 'worth')",
+    ),
+]
+
+
+def give(store: Store) -> None:
+    """Apply the plugin gifts, and put a row into its table."""
+    store.plugin("gifts", *GIFTS)
+    store.upgrade()
+    store.database.execute("INSERT INTO gift (id, note, worth) VALUES (1, 'a book', 5)")
+
+
+@pytest.mark.parametrize("package", ["installed", "gone"])
+def test_what_the_core_took_up_by_a_revision_stays(store: Store, package: str) -> None:
+    """The core's revision found them there, and would have created them."""
+    give(store)
+    store.core(*CORE, revision_file("c3", down="c2", created="2024-05-01", upgrade=IF_NOT_THERE))
+    store.upgrade()
+    if package == "gone":
+        store.uninstall("gifts")
+    done = store.db("purge", "gifts", "--yes").expect()
+    assert "Stays     table gift, for core: core@c3 creates it too." in done.out
+    assert "Stays     column score of customer, for core: core@c3 creates it too." in done.out
+    assert "table wish: 0 rows" in done.out
+    assert "downgrades run" not in done.out
+    assert set(store.schema) == {"customer", "product", "invoice", "gift"}
+    assert store.database.rows("gift") == [{"id": 1, "note": "a book", "worth": 5}]
+    assert "score" in store.database.rows("customer")[0]
+    assert {item for item in store.objects if "gift" in item or "score" in item} == {
+        "table gift core@",
+        "column gift.worth core@",
+        "column customer.score core@",
+    }
+    if package == "gone":
+        assert "up to date" in store.init_db().expect().out
+
+
+def test_what_the_cores_models_have_stays(store: Store) -> None:
+    """No revision of the core speaks of it; a copy in another plugin's models is none of its."""
+    give(store)
+    store.uninstall("gifts")
+    models = """
+    class Gift(Base):
+        __tablename__ = "gift"
+
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+
+    class Customer(Base):
+        __tablename__ = "customer"
+
+        id: Mapped[int] = mapped_column(primary_key=True)
+        score: Mapped[int | None]
+    """
+    store.core(*CORE, models=models)
+    done = store.db("purge", "gifts", "--yes").expect()
+    assert "Stays     table gift, for core: the core's models have it." in done.out
+    assert "Stays     column score of customer, for core: the core's models have it." in done.out
+    assert set(store.schema) == {"customer", "product", "invoice", "gift"}
+    assert store.database.rows("gift") == [{"id": 1, "note": "a book", "worth": 5}]
+
+
+def test_what_another_plugin_takes_up_and_drops_again_goes(store: Store) -> None:
+    """What a revision creates and a later one drops, its owner does not count on any more."""
+    give(store)
+    store.plugin(
+        "wishes",
+        revision_file(
+            "w1",
+            depends="c1",
+            created="2024-06-01",
+            upgrade="op.execute('CREATE TABLE IF NOT EXISTS wish (id INTEGER PRIMARY KEY)')\n"
+            "if False:\n    op.create_table('gift')",
+        ),
+        revision_file(
+            "w2",
+            down="w1",
+            created="2024-06-02",
+            upgrade="if False:\n    op.drop_table('gift')",
+        ),
+    )
+    store.upgrade()
+    done = store.db("purge", "gifts", "--yes").expect()
+    assert "Stays     table wish, for wishes: wishes@w1 creates it too." in done.out
+    assert set(store.schema) == {"customer", "product", "invoice", "wish"}
+    assert "table wish wishes@" in store.objects
+    store.db("purge", "wishes", "--yes").expect()
+    assert set(store.schema) == {"customer", "product", "invoice"}
+
+
+def test_a_downgrade_does_not_drop_what_the_core_took_up(store: Store) -> None:
+    give(store)
+    store.core(*CORE, revision_file("c3", down="c2", created="2024-05-01", upgrade=IF_NOT_THERE))
+    store.upgrade()
+    before = store.schema
+    refused = store.db("downgrade", "gifts@base", "--yes")
+    assert refused.code in (5, 6)
+    assert "its downgrade() changes what is not gifts's" in refused.err
+    assert store.schema == before
+    assert store.database.rows("gift") == [{"id": 1, "note": "a book", "worth": 5}]
+
+
+@pytest.mark.parametrize("how", ["anew", "if it is not there"])
+def test_an_index_that_the_core_makes_anew_is_the_cores(store: Store, how: str) -> None:
+    """It was the plugin's, on a table of the core's; the core dropped it and made another."""
+    store.plugin("loyalty", *LOYALTY)
+    store.upgrade()
+    anew = "op.drop_index('ix_product_id', 'product')\n"
+    store.core(
+        *CORE,
+        revision_file(
+            "c3",
+            down="c2",
+            created="2024-05-01",
+            upgrade=anew * (how == "anew")
+            + "op.create_index('ix_product_id', 'product', ['id']"
+            + ", if_not_exists=True" * (how != "anew")
+            + ")",
+        ),
+    )
+    store.upgrade()
+    assert ("index product.ix_product_id loyalty@l2" in store.objects) == (how != "anew")
+    store.uninstall("loyalty")
+    store.db("purge", "loyalty", "--yes").expect()
+    assert [index["name"] for index in store.schema["product"]["indexes"]] == ["ix_product_id"]
+    assert not [item for item in store.objects if "ix_product_id" in item]
+
+
 @pytest.mark.parametrize("package", ["installed", "gone"])
 def test_a_purge_on_mariadb(tmp_path: Path, mariadb_database: Database, package: str) -> None:
     """Where DDL commits by itself, the end is the same: nothing of the plugin, all of the rest."""

@@ -22,7 +22,7 @@ from anabranch.discovery import Discovery, Owner
 from anabranch.errors import PluginError
 from anabranch.models import core_metadata, owner_metadata
 from anabranch.names import normalise
-from anabranch.objects import TableName
+from anabranch.objects import Kind, TableName
 from anabranch.revision import CORE
 
 
@@ -111,10 +111,29 @@ class Models:
         """Return the name that a table is recorded under."""
         return TableName("" if schema in (None, self.default_schema) else schema, name)
 
+    @staticmethod
+    def parts(table: sa.Table) -> Iterator[tuple[Kind, Any]]:
+        """Yield the columns of *table*, and the indexes and constraints that have a name."""
+        for column in table.columns:
+            yield "column", column
+        for index in table.indexes:
+            if index.name:
+                yield "index", index
+        for constraint in table.constraints:
+            if constraint.name:
+                yield "constraint", constraint
+
     def owner_of_table(self, table: sa.Table) -> str:
         """Return the owner of *table*.
 
         :raises PluginError: if it is in modules of several plugins and nothing tells whose it is.
+        """
+        return self.told_owner(table) or CORE
+
+    def told_owner(self, table: sa.Table) -> str | None:
+        """Return the owner of *table*, or None where nothing tells, and it counts as the core's.
+
+        :raises PluginError: as :meth:`owner_of_table` does.
         """
         if (named := self._named(table)) is not None:
             return named
@@ -124,7 +143,7 @@ class Models:
             return owner
         holders = self._holders.get(table, set())
         if CORE in holders or not holders:
-            return CORE
+            return CORE if holders else None
         if len(holders) > 1:
             raise PluginError(
                 f"The table {table.name!r} is in modules of {', '.join(sorted(holders))}, and "

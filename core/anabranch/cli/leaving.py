@@ -53,9 +53,15 @@ def purge_command(manager: Manager) -> click.Command:
         Shows what would go, then asks. The plugin may be uninstalled. What others own stays as it
         is; what depends on the plugin stops the command, unless --cascade takes it along.
         """
+        from anabranch.structure import shown
 
         def agree(departure: Departure) -> None:
             _show(departure)
+            for claim in departure.claims:
+                item = claim.item
+                what = shown(item.table) if item.kind == "table" else item.name
+                of = "" if item.kind == "table" else f" of {shown(item.table)}"
+                console.say(f"Stays     {item.kind} {what}{of}, for {claim.owner}: {claim.reason}.")
             if departure.reverts and not no_downgrades:
                 console.say("Its downgrades run first; what they leave is dropped.")
             require_consent(
