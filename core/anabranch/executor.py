@@ -312,6 +312,7 @@ class Executor:
                     commits = ledger.commits
                     done.append(replace(self._run_step(step, run, rollbacks), shared=unit.shared))
                     if unit.shared:
+                        self._check_deferred()
                         self._tell(replace(done[-1], event="ran"))
                     if (ledger.commits, ledger.rollbacks) != (commits, rollbacks):
                         break
@@ -321,8 +322,6 @@ class Executor:
                     self._closing()
                 ledger.write()
                 if self._rehearsing:
-                    # What is deferred until the commit would fail there.
-                    self._connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
                     self._connection.rollback()
         except BaseException as error:
             if isinstance(error, GuardError):
@@ -403,6 +402,16 @@ class Executor:
         changes = run.tracker.finish(next(iter(step.down), step.key))
         self._chronicle.note_reverted(step, duration, changes)
         return Progress("reverted", step, run.total, duration)
+
+    def _check_deferred(self) -> None:
+        """Ask PostgreSQL for what it defers until the commit, which would blame the last revision.
+
+        The savepoint gives each constraint back when it is checked.
+        """
+        if self._database.dialect == "postgresql":
+            nested = self._connection.begin_nested()
+            self._connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+            nested.rollback()
 
     def _is_ours(self) -> bool:
         return self._ledger.is_writing or any(guard.is_asking for guard in self._guards)

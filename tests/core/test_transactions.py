@@ -191,3 +191,29 @@ def test_a_run_in_one_transaction_that_rolls_back_by_hand_is_refused(
         store.upgrade(transaction="run")
     assert store.schema == {}
     assert store.upgrade() == ["core@c1", "core@c2"]
+
+
+def test_a_deferred_constraint_fails_the_revision_that_broke_it(postgresql_store: Store) -> None:
+    """Not the last one of the transaction they share; and it stays deferred for the next."""
+    store = postgresql_store
+    first = (
+        "op.execute('CREATE TABLE one (id INTEGER PRIMARY KEY, boss INTEGER "
+        "REFERENCES one DEFERRABLE INITIALLY DEFERRED)')"
+    )
+    later = [
+        revision_file("c2", down="c1", upgrade="op.execute('INSERT INTO one VALUES (1, 7)')"),
+        revision_file("c3", down="c2", upgrade=table("three")),
+    ]
+    store.core(revision_file("c1", upgrade=first), *later)
+    with pytest.raises(RevisionError, match=r"core@c2 failed.*is not present in table") as raised:
+        store.upgrade(transaction="run")
+    assert "with it 1 revision that had run in the same transaction" in raised.value.state
+    assert store.schema == {}
+    healed = "op.execute('INSERT INTO one VALUES (1, 2)')\nop.execute('INSERT INTO one VALUES (2)')"
+    again = healed.replace("1, 2", "3, 4").replace("(2)", "(4)")
+    store.core(
+        revision_file("c1", upgrade=first),
+        revision_file("c2", down="c1", upgrade=healed),
+        revision_file("c3", down="c2", upgrade=again),
+    )
+    assert store.upgrade(transaction="run") == ["core@c1", "core@c2", "core@c3"]
