@@ -79,10 +79,12 @@ class HeaderCache:
 
     :ivar is_whole: whether every header that was asked for can be kept: what is new, computed or
         damaged cannot.
+    :ivar seen: the files of each version location that was read, sorted.
     """
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self.is_whole = True
+        self.seen: dict[Path, list[tuple[str, Stamp | None]]] = {}
         self._folders = tuple(folder for folder in folders if folder.is_absolute())
 
     @classmethod
@@ -90,9 +92,7 @@ class HeaderCache:
         """The user's cache or, where that cannot be written, one in the *deployment*."""
         if os.name != "posix":
             return cls(())
-        from platformdirs import user_cache_path
-
-        folders = [user_cache_path("anabranch")]
+        folders = [folder / "anabranch" for folder in _users_folders()]
         if deployment is not None:
             folders.append(deployment / ".anabranch-cache")
         return cls(folders)
@@ -149,6 +149,16 @@ class HeaderCache:
                 _require_own(folder)
                 _write_whole(folder / name, text)
                 return
+
+
+def _users_folders() -> Iterator[Path]:
+    """Yield the folder for what programs of the user cache, if that can be known."""
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if named.is_absolute():
+        yield named
+        return
+    with suppress(RuntimeError):  # somebody without a home
+        yield Path("~/Library/Caches" if sys.platform == "darwin" else "~/.cache").expanduser()
 
 
 def _name(location: Path) -> str:

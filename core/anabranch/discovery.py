@@ -18,9 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anabranch.names import is_owner_name, normalise
+from anabranch.names import CORE, is_owner_name, normalise
 from anabranch.problems import Problem
-from anabranch.revision import CORE
 from anabranch_plugins_api import MigrationSource
 
 if TYPE_CHECKING:
@@ -187,6 +186,10 @@ def _distribution(entry_point: importlib.metadata.EntryPoint) -> tuple[str, str]
     dist = entry_point.dist
     if dist is None:
         return "", ""
+    return _name_and_version(dist)
+
+
+def _name_and_version(dist: importlib.metadata.Distribution) -> tuple[str, str]:
     # What dist.name does parses all of the file as an e-mail, each time.
     head = (dist.read_text("METADATA") or "").partition("\n\n")[0]
     found = dict(_NAME_AND_VERSION.findall(head))
@@ -320,7 +323,7 @@ def distribution_of(names: Sequence[str]) -> tuple[str, str]:
     """Return name and version of the first of *names* that is an installed distribution."""
     for name in names:
         try:
-            return name, importlib.metadata.version(name)
+            return name, _name_and_version(importlib.metadata.distribution(name))[1]
         except importlib.metadata.PackageNotFoundError:
             continue
     return "", ""

@@ -62,7 +62,7 @@ def _copies(connection: sa.Connection) -> list[str]:
     query = "SHOW TABLES"
     if connection.dialect.name == "sqlite":
         query = "SELECT name FROM sqlite_master WHERE type = 'table'"
-    names = connection.scalars(sa.text(query))
+    names = connection.exec_driver_sql(query).scalars()
     return sorted(name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from anabranch.cache import Entries, HeaderCache, revision_files
+from anabranch.cache import Entries, HeaderCache, Stamp, revision_files, stamp_of
 from anabranch.problems import Problem
 from anabranch.revision import Revision, RevisionKey
 from anabranch.wording import text_of
@@ -86,6 +86,8 @@ def read_location(
         files = sorted(revision_files(location))
     except OSError as error:
         return (), (_unreadable(owner, location, _one_line(error)),)
+    if cache is not None:
+        cache.seen[location] = files
     for name, stamp in files:
         known = entries.get(name, stamp) if stamp else None
         if known is not None:
@@ -95,7 +97,7 @@ def read_location(
             continue
         path = location / name
         try:
-            revision, is_certain = _read(owner, path)
+            revision, is_certain = _read(owner, path, stamp)
         except _UnreadableError as error:
             problems.append(_unreadable(owner, path, str(error)))
             continue
@@ -173,14 +175,20 @@ def checksum(text: str) -> str:
     return "v1:" + hashlib.sha256("\n".join(lines).rstrip("\n").encode()).hexdigest()
 
 
-def _read(owner: str, path: Path) -> tuple[Revision | None, bool]:
-    """Read one file, and tell whether what it says follows from its text alone."""
+def _read(owner: str, path: Path, stamp: Stamp | None) -> tuple[Revision | None, bool]:
+    """Read one file, and tell whether what it says follows from its *stamp*.
+
+    Not where the header is computed, nor if another file took its place since it was found.
+    """
     try:
-        text = _decode(path.read_bytes())
+        with path.open("rb") as file:
+            is_same = stamp == stamp_of(os.fstat(file.fileno()))
+            text = _decode(file.read())
     except (OSError, SyntaxError, UnicodeDecodeError, LookupError) as error:
         raise _UnreadableError(_one_line(error)) from error
     try:
         header, docstring, is_certain = _header(text, path)
+        is_certain = is_certain and is_same
         if header is None:
             return None, is_certain
         revision = Revision(

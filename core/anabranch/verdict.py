@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
 from anabranch.books import BookTables, read_digest
-from anabranch.cache import HeaderCache, revision_files
+from anabranch.cache import HeaderCache, Stamp, revision_files
 from anabranch.discovery import Discovery
 from anabranch.leftovers import has_leftovers
 
 
 class Verdict:
     """What the last look at a database said, if it said that nothing is pending and nothing wrong.
-
-    Made before any header is read: what is edited in between has another name afterwards.
 
     :param configured: the plugins that are left out, and those that the configuration names.
     :param database: what tells the database from others of the same user.
@@ -42,19 +40,29 @@ class Verdict:
         self._cache = cache
         self._tables = tables
         self._name = hashlib.sha256(repr((tables, database)).encode()).hexdigest()[:32]
-        digest = hashlib.sha256(sys.version.encode())
-        digest.update(repr((discovery, [sorted(names) for names in configured])).encode())
-        own = [owner.location for owner in discovery.owners if owner.location is not None]
+        self._told = repr((sys.version, discovery, [sorted(names) for names in configured]))
+        own = (owner.location for owner in discovery.owners if owner.location is not None)
+        self._locations = tuple(own)
+        self._installed = self._digest(lambda location: sorted(revision_files(location)))
+
+    def _digest(self, files_of: Callable[[Path], list[tuple[str, Stamp | None]]]) -> str:
+        """Name what is installed; empty if that cannot be read.
+
+        :param files_of: returns the files of a version location.
+        """
+        digest = hashlib.sha256(self._told.encode())
         try:
-            for location in (Path(__file__).parent, *own):
-                digest.update(repr(sorted(revision_files(location))).encode())
-        except OSError:  # whoever reads the headers will say it
-            self._installed = ""
-        else:
-            self._installed = digest.hexdigest()
+            digest.update(repr(sorted(revision_files(Path(__file__).parent))).encode())
+            for location in self._locations:
+                digest.update(repr(files_of(location)).encode())
+        except (OSError, LookupError):  # whoever reads the headers will say it
+            return ""
+        return digest.hexdigest()
 
     def holds(self, connection: sa.Connection) -> bool:
         """Tell whether all is as it was when nothing was pending and nothing wrong."""
+        if connection.get_execution_options().get("schema_translate_map"):
+            return False  # the tables are not where their names say
         known = self._cache.read(f"{self._name}.verdict") if self._installed else None
         if known is None or not known.startswith(self._installed):
             return False
@@ -68,7 +76,10 @@ class Verdict:
     def keep(self, books: str) -> None:
         """Remember that nothing is pending and nothing wrong in a database with these *books*.
 
+        Unless the headers were read of other files than are there now.
+
         :param books: what :func:`~anabranch.books.digest_of` says of them.
         """
-        if self._installed and self._cache.is_whole:
+        read = self._digest(self._cache.seen.__getitem__)
+        if self._installed and self._installed == read and self._cache.is_whole:
             self._cache.write(f"{self._name}.verdict", f"{self._installed} {books}")

@@ -316,6 +316,21 @@ def test_it_is_in_the_deployment_where_the_home_cannot_be_written(store: Store) 
     assert "c1" in file.read_text()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without a home")
+def test_somebody_without_a_home_has_none() -> None:
+    program = """
+import os
+os.environ.pop("XDG_CACHE_HOME", None)
+del os.environ["HOME"]
+from anabranch.cache import HeaderCache
+os.setuid(54321)
+cache = HeaderCache.beside(None)
+cache.write("name", "text")
+assert cache.read("name") is None
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_without_any_place_for_it_everything_works(store: Store) -> None:
     (store.deployment / ".anabranch-cache").touch()
     for _ in range(2):
