@@ -65,7 +65,7 @@ def in_process(tool: str, directory: Path, url: str, environment: Mapping[str, s
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.sample", tool, str(directory), url],
         cwd=TESTS,
-        env={**os.environ, **environment},
+        env=compiled({**os.environ, **environment}),
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -76,6 +76,11 @@ def in_process(tool: str, directory: Path, url: str, environment: Mapping[str, s
     return sample
 
 
+def compiled(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return *environment* so that bytecode is kept: what an installer puts in place has some."""
+    return {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def whole_process(
     command: Sequence[str | Path], environment: Mapping[str, str], cwd: Path | None = None
 ) -> Sample:
@@ -84,7 +89,7 @@ def whole_process(
     process = subprocess.Popen(
         list(map(str, command)),
         cwd=cwd,
-        env=dict(environment),
+        env=compiled(environment),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
