@@ -11,8 +11,10 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import exc
 
+from anabranch.errors import RefusedError
 from anabranch.estate import Estate
 from anabranch.objects import OwnedObject, TableName, unnamed
+from anabranch.rebuilds import RebuildGuard
 from anabranch.structure import CONSTRAINTS, read_structures
 
 
@@ -99,28 +101,52 @@ def _strip_on_sqlite(
     constraints: Sequence[str],
 ) -> None:
     """Drop columns as SQLite itself can, which keeps the table's text; else rebuild the table."""
+    if _drop_columns(connection, operations, table, columns, constraints):
+        return
+    guard = RebuildGuard(connection)
+    with guard.watching(), guard.running(None):
+        reflected = sa.Table(table.name, sa.MetaData(), autoload_with=connection, resolve_fks=False)
+        for constraint in list(reflected.constraints):
+            if _name_of(constraint) in constraints or (
+                not isinstance(constraint, sa.PrimaryKeyConstraint)
+                and {column.name for column in getattr(constraint, "columns", ())}.intersection(
+                    columns
+                )
+            ):
+                reflected.constraints.remove(constraint)
+        with operations.batch_alter_table(
+            table.name, copy_from=reflected, recreate="always"
+        ) as batch:
+            for column in columns:
+                batch.drop_column(column)
+    if lost := guard.losses():
+        raise RefusedError(
+            f"Without what was put on it a table would lose what is its own: {'; '.join(lost)}.",
+            remedy="Drop that by hand, then run the same command again.",
+            state="Rolled back. Nothing was changed.",
+        )
+
+
+def _drop_columns(
+    connection: sa.Connection,
+    operations: Operations,
+    table: TableName,
+    columns: Sequence[str],
+    constraints: Sequence[str],
+) -> bool:
+    """Drop *columns*; tell whether *constraints* went with them, and change nothing if not."""
     quote = connection.dialect.identifier_preparer.quote
-    if not constraints:
-        try:
-            with connection.begin_nested():
-                for column in columns:
-                    operations.execute(
-                        f"ALTER TABLE {quote(table.name)} DROP COLUMN {quote(column)}"
-                    )
-        except exc.OperationalError:
-            pass  # a constraint of the table speaks of it
-        else:
-            return
-    reflected = sa.Table(table.name, sa.MetaData(), autoload_with=connection, resolve_fks=False)
-    for constraint in list(reflected.constraints):
-        if _name_of(constraint) in constraints or (
-            not isinstance(constraint, sa.PrimaryKeyConstraint)
-            and {column.name for column in getattr(constraint, "columns", ())}.intersection(columns)
-        ):
-            reflected.constraints.remove(constraint)
-    with operations.batch_alter_table(table.name, copy_from=reflected, recreate="always") as batch:
+    savepoint = connection.begin_nested()
+    try:
         for column in columns:
-            batch.drop_column(column)
+            operations.execute(f"ALTER TABLE {quote(table.name)} DROP COLUMN {quote(column)}")
+    except exc.OperationalError:  # a constraint of the table, or a trigger, speaks of it
+        is_done = False
+    else:
+        left = {name for _, name in read_structures(connection, [table])[table]}
+        is_done = left.isdisjoint(constraints)
+    (savepoint.commit if is_done else savepoint.rollback)()
+    return is_done
 
 
 def _name_of(constraint: sa.Constraint) -> str:

@@ -114,7 +114,8 @@ class RebuildGuard(Guard):
             event.remove(self._connection, "after_cursor_execute", self._after)
 
     @contextmanager
-    def running(self, step: Step) -> Generator[None, None, None]:
+    def running(self, step: Step | None) -> Generator[None, None, None]:
+        """Surround the statements of *step*; without one they are nobody's script's."""
         connection = self._connection
         if connection.dialect.name != "sqlite":
             yield
@@ -133,19 +134,7 @@ class RebuildGuard(Guard):
     def check(self, step: Step, touched: frozenset[TableName]) -> None:  # noqa: ARG002
         if self._refused is not None:  # the script caught it, and goes on as if it had dropped
             raise self._refused
-        seen = self._seen
-        if not seen.rebuilt:
-            return
-        with _unwarned():
-            lost = [
-                f"table {before.name}: {', '.join(found)}"
-                for table, before in seen.rebuilt.items()
-                if (found := [*before.lost, *self._restorer.put_back(table, before)])
-            ]
-        lost += [
-            f"table {child}: its foreign key" for child in led_astray(self._catalogue, seen.emptied)
-        ]
-        if lost:
+        if lost := self.losses():
             raise GuardError(
                 f"it rebuilds a table and loses what it does not say it would: {'; '.join(lost)}.",
                 step,
@@ -153,6 +142,21 @@ class RebuildGuard(Guard):
                 remedy="Its author drops what is meant to go by a statement of its own, before the "
                 "rebuild, and restates what is to stay; ALTER TABLE ... RENAME COLUMN keeps all.",
             )
+
+    def losses(self) -> list[str]:
+        """Put back what rebuilt tables lost; say what of it cannot be."""
+        seen = self._seen
+        if not seen.rebuilt:
+            return []
+        with _unwarned():
+            lost = [
+                f"table {before.name}: {', '.join(found)}"
+                for table, before in seen.rebuilt.items()
+                if (found := [*before.lost, *self._restorer.put_back(table, before)])
+            ]
+        return lost + [
+            f"table {child}: its foreign key" for child in led_astray(self._catalogue, seen.emptied)
+        ]
 
     # -- before a statement
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -11,6 +12,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine.reflection import ObjectKind
 
 from anabranch.objects import TableName, unnamed
+from anabranch.statements import tokens
 
 PartKind = Literal["column", "primary key", "foreign key", "unique constraint", "check", "index"]
 
@@ -92,9 +94,12 @@ def shown(table: TableName) -> str:
 def _read(inspector: sa.Inspector, schema: str, names: list[str]) -> dict[str, Structure]:
     def read(aspect: str) -> dict[str, Any]:
         try:
-            found = getattr(inspector, f"get_multi_{aspect}")(
-                schema=schema or None, filter_names=names, kind=ObjectKind.TABLE
-            )
+            with warnings.catch_warnings():
+                # Of indexes on expressions, which SQLite's reflection leaves out.
+                warnings.simplefilter("ignore", exc.SAWarning)
+                found = getattr(inspector, f"get_multi_{aspect}")(
+                    schema=schema or None, filter_names=names, kind=ObjectKind.TABLE
+                )
         except exc.NoSuchTableError:
             return {}
         return {key[1]: value for key, value in found.items()}
@@ -140,10 +145,17 @@ def _column(column: Any, dialect: sa.Dialect) -> str:
         words.append("NOT NULL")
     if column.get("default") is not None:
         words.append(f"DEFAULT {_default(column['default'])}")
-    words += [
-        f"{key} {_options(column[key])}" for key in ("identity", "computed") if column.get(key)
-    ]
+    if identity := column.get("identity"):
+        words.append(f"identity {_options(identity)}")
+    if computed := column.get("computed"):
+        words.append(f"computed {_options({**computed, 'sqltext': _closed(computed['sqltext'])})}")
     return " ".join(words)
+
+
+def _closed(expression: str) -> str:
+    """Return *expression* up to its end: on SQLite what follows is reflected as a part of it."""
+    end = next((token.start for token in tokens(expression) if token.depth < 0), None)
+    return expression[:end]
 
 
 def _type(of: Any, dialect: sa.Dialect) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from anabranch.errors import DependedOnError, UsageError
 from support.databases import BOOKKEEPING, Database, sqlite
@@ -250,6 +251,95 @@ def test_a_constraint_and_the_column_it_is_on_go_from_anothers_table(store: Stor
     for each in (before, after):
         each.pop("text")
     assert after == before
+
+
+RICH = (
+    "CREATE TABLE shelf (id INTEGER PRIMARY KEY AUTOINCREMENT, "
+    "name TEXT COLLATE NOCASE NOT NULL, price INTEGER CHECK (price > 0), "
+    "twice INTEGER GENERATED ALWAYS AS (price * 2) STORED, UNIQUE (name) ON CONFLICT IGNORE)",
+    "CREATE TABLE log (text TEXT)",
+    "CREATE INDEX ix_shelf_low ON shelf (lower(name) DESC) WHERE price < 9",
+    "CREATE TRIGGER shelf_log AFTER UPDATE OF name ON shelf "
+    "BEGIN INSERT INTO log VALUES (new.name); END",
+    "CREATE VIEW cheap AS SELECT name FROM shelf WHERE price < 5",
+    "INSERT INTO shelf (id, name, price) VALUES (1, 'low', 1), (9, 'high', 8)",
+    "DELETE FROM shelf WHERE id = 9",
+)
+"""What a rebuild through reflection would lose of a table, one of each."""
+
+
+def rich(directory: Path) -> Store:
+    """A core whose table SQLAlchemy cannot reflect in full, and what a plugin refers to."""
+    store = Store(directory, sqlite(directory / "store.sqlite"))
+    body = "\n".join(f"op.execute({statement!r})" for statement in RICH)
+    store.core(revision_file("c1", created="2024-01-01", upgrade=body))
+    store.upgrade()
+    return store
+
+
+def put_on_shelf(store: Store, body: str, *after: str) -> None:
+    """Let a plugin do *body* to the core's table, and then leave with its package."""
+    first = revision_file("l1", depends="c1", created="2024-03-01", upgrade=table("level"))
+    store.plugin("loyalty", first, revision_file("l2", down="l1", upgrade=body))
+    store.upgrade()
+    store.uninstall("loyalty")
+    store.database.execute(*after or ["SELECT 1"])
+
+
+def test_a_rebuild_keeps_what_reflection_does_not_see(tmp_path: Path) -> None:
+    """Only the table's own text is written anew; the rest is byte for byte what it was."""
+    store = rich(tmp_path)
+
+    def everything() -> list[object]:
+        others = "SELECT name, sql FROM sqlite_master WHERE name <> 'shelf' ORDER BY name"
+        queries = (others, "PRAGMA table_xinfo(shelf)", "SELECT * FROM sqlite_sequence")
+        return [*map(store.database.execute, queries), store.database.rows("shelf")]
+
+    before = everything()
+    put_on_shelf(
+        store,
+        "with op.batch_alter_table('shelf') as batch:\n"
+        "    batch.add_column(sa.Column('level_id', sa.Integer))\n"
+        "    batch.create_foreign_key('fk_shelf_level', 'level', ['level_id'], ['id'])",
+    )
+    store.db("purge", "loyalty", "--yes").expect()
+    assert everything() == before
+    store.database.execute(
+        "INSERT INTO shelf (name, price) VALUES ('LOW', 3), ('mid', 4)",
+        "UPDATE shelf SET name = 'middle' WHERE name = 'MID'",
+    )
+    assert store.database.rows("log") == [{"text": "middle"}]
+    assert [(row["id"], row["twice"]) for row in store.database.rows("shelf")][-1] == (11, 8)
+    with pytest.raises(sa.exc.IntegrityError):
+        store.database.execute("INSERT INTO shelf (name, price) VALUES ('free', 0)")
+
+
+def test_a_column_that_refers_goes_without_a_rebuild(tmp_path: Path) -> None:
+    """Where SQLite drops the foreign key with its column, the table's text is what it was."""
+    everything = "SELECT name, sql FROM sqlite_master WHERE name <> 'level' ORDER BY name"
+    store = rich(tmp_path)
+    before = store.database.execute(everything)
+    put_on_shelf(
+        store, "op.execute('ALTER TABLE shelf ADD COLUMN level_id INTEGER REFERENCES level (id)')"
+    )
+    store.db("purge", "loyalty", "--yes").expect()
+    assert store.database.execute(everything) == before
+
+
+def test_a_trigger_that_would_be_lost_is_in_the_way(tmp_path: Path) -> None:
+    store = rich(tmp_path)
+    put_on_shelf(
+        store,
+        "op.add_column('shelf', sa.Column('score', sa.Integer))",
+        "CREATE TRIGGER score_log AFTER UPDATE OF score ON shelf WHEN new.score > 1 "
+        "BEGIN INSERT INTO log VALUES (new.score); END",
+    )
+    before = store.database.dump()
+    refused = store.db("purge", "loyalty", "--yes").expect(8)
+    assert "table shelf: trigger score_log (no such column" in refused.err
+    assert store.database.dump() == before
+    store.database.execute("DROP TRIGGER score_log")
+    store.db("purge", "loyalty", "--yes").expect()
 
 
 def test_tables_that_refer_to_each_other_go_together(store: Store) -> None:
