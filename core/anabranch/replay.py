@@ -12,21 +12,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from anabranch.answers import Answer, answer_in
 from anabranch.effects import Thing, effect_of, passing_names, things_of
-from anabranch.errors import ResumeError
 from anabranch.ledger import LostWorkError
 from anabranch.mysql import LOCK_ERRORS, number_of
 from anabranch.recorder import Recorder
+from anabranch.resumption import Resumption
 from anabranch.revision import RevisionKey
 from anabranch.statementlog import Logged
 
@@ -35,44 +34,7 @@ _MOST_WAITING = 1000
 # Errors by the servers' numbers.
 _UNKNOWN_TABLE = 1051
 _LOST = frozenset({1053, 1317, 1927, 2006, 2013, 2055, 4031})
-_PUT_BACK = (
-    "Put back what the script said up to that statement, and mend only what follows; "
-    "then run the same command again."
-)
 _COUNTER = re.compile(r"\bAUTO_INCREMENT=\d+ ?")
-
-
-@dataclass
-class _Run:
-    """One revision that runs.
-
-    :ivar done: the finished writes of before, by number.
-    :ivar started: the write that was under way when an earlier run ended.
-    :ivar reads: what was read before, for each write and by what was asked.
-    :ivar last: the number of the last finished write of before; 0 if there is none.
-    :ivar lost: temporary tables and variables that an earlier session took with it.
-    :ivar number: how many writes the script has asked for.
-    :ivar durable: the last write that stays whatever happens.
-    :ivar waiting: what is done and not yet logged.
-    :ivar logged: what is logged since the last commit, and may be lost with a rollback.
-    """
-
-    key: RevisionKey
-    direction: str
-    resumable: bool
-    done: dict[int, Logged] = field(default_factory=dict)
-    started: Logged | None = None
-    reads: dict[tuple[int, str], deque[Logged]] = field(default_factory=lambda: defaultdict(deque))
-    last: int = 0
-    lost: set[str] = field(default_factory=set)
-    number: int = 0
-    durable: Logged | None = None
-    waiting: list[tuple[Logged, Answer]] = field(default_factory=list)
-    logged: list[Logged] = field(default_factory=list)
-    was_rolled_back: bool = False
-    temporary: set[str] = field(default_factory=set)
-    is_over: bool = False
-    refusal: ResumeError | None = None
 
 
 class Replay:
@@ -89,7 +51,7 @@ class Replay:
         self._log = recorder.statements
         self._is_ours = is_ours
         self._aside = False
-        self._run: _Run | None = None
+        self._run: Resumption | None = None
         self._kept: dict[RevisionKey, str] = {}
 
     def kept(self, key: RevisionKey) -> str:
@@ -98,7 +60,7 @@ class Replay:
 
     def is_finished(self) -> bool:
         """Tell whether the next statement that writes was finished by an earlier run."""
-        return self._run is not None and self._run.number < self._run.last
+        return self._run is not None and self._run.is_behind
 
     @contextmanager
     def watching(self) -> Generator[None, None, None]:
@@ -130,27 +92,15 @@ class Replay:
         :param resumable: False for a script that sees for itself what it has done before.
         :raises ResumeError: if it is not what was sent when *key* ran before.
         """
-        run = _Run(key, direction, resumable)
         with self._ours():
-            rows = self._log.read(self._connection, key, direction)
-        for row in rows:
-            if row.kind == "read":
-                run.reads[row.number, row.sha256].append(row)
-            elif row.state == "started":
-                run.started = row
-            else:
-                run.done[row.number] = row
-        run.last = max(run.done, default=0)
-        self._stays(run, self._latest(run))
+            run = Resumption(self._connection, self._log, key, direction, resumable=resumable)
         self._run = run
         try:
             yield
-            if run.number < run.last:
-                self._refuse(run, run.done[run.last], "the script ends before it")
-            if run.refusal is not None:  # the script caught it
-                raise run.refusal
+            run.check_end()
         finally:
             self._run = None
+            self._kept[key] = run.kept
 
     # -- SQLAlchemy's events: True where the statement is not to be sent again
 
@@ -190,32 +140,24 @@ class Replay:
         effect = effect_of(statement, run.temporary)
         if not run.resumable:
             if effect in {"call", "commit"}:
-                self._kept[run.key] = (
+                run.kept = (
                     f"{run.key} is not resumable, and what it did before it failed may have "
                     "stayed; the next run begins it again."
                 )
             return False
         if effect == "passing":
             return self._passing(run, statement, context)
-        if run.lost and run.number >= run.last:
-            self._check_lost(run, statement)
+        if run.lost and not run.is_behind:
+            run.check_lost(statement)
         if effect == "session":
             with self._ours():
-                self._write(run)
+                run.write()
             run.was_rolled_back |= statement.lstrip()[:8].upper() == "ROLLBACK"
             return False
         if effect == "read":
             return self._read(run, cursor, statement, parameters, context, send)
         run.number += 1
-        row = Logged(
-            run.key,
-            run.direction,
-            run.number,
-            "write",
-            _digest(statement),
-            "done",
-            _shown(statement),
-        )
+        row = run.row(run.number, "write", _digest(statement), _shown(statement))
         if run.number in run.done:
             return self._again(run, row, context)
         if effect == "write":
@@ -224,10 +166,10 @@ class Replay:
         elif effect == "call":
             self._settle(run, row)
             with self._ours():
-                self._make_durable(run)
+                run.make_durable()
             self._transactional(run, row, cursor, context, send)
             with self._ours():
-                self._make_durable(run)
+                run.make_durable()
         else:
             self._committing(run, row, statement, cursor, context, send)
         return True
@@ -236,8 +178,8 @@ class Replay:
         run = self._run
         if run is not None and not self._aside:
             with self._ours():
-                self._write(run)
-            self._stays(run, self._latest(run))
+                run.write()
+            run.stays(run.latest())
 
     def _before_rollback(self, _connection: sa.Connection) -> None:
         if self._run is not None:
@@ -247,7 +189,7 @@ class Replay:
 
     def _read(
         self,
-        run: _Run,
+        run: Resumption,
         cursor: Any,
         statement: str,
         parameters: Any,
@@ -262,51 +204,39 @@ class Replay:
                 return True
         if context.execution_options.get("stream_results"):
             return False
-        row = Logged(run.key, run.direction, number, "read", sha256, "done")
+        row = run.row(number, "read", sha256)
         answer = self._ask(run, row, cursor, send)
         _replace(context, cursor, answer)
         if len(run.waiting) < _MOST_READS:
             run.waiting.append((row, answer))
         return True
 
-    def _passing(self, run: _Run, statement: str, context: Any) -> bool:
+    def _passing(self, run: Resumption, statement: str, context: Any) -> bool:
         """Send what lives in the session only, unless it was for statements that are finished."""
         names = passing_names(statement)
-        if run.number < run.last:
+        if run.is_behind:
             run.lost |= names
             context.cursor = Answer()
             return True
         if statement.lstrip()[:6].upper() in {"CREATE", "SELECT"} or names.isdisjoint(run.lost):
             run.lost -= names
             return False
-        self._check_lost(run, statement)
+        run.check_lost(statement)
         return False
 
-    def _check_lost(self, run: _Run, statement: str) -> None:
-        """Refuse what needs a temporary table or a variable of a session that is gone."""
-        for name in sorted(run.lost):
-            if re.search(rf"(?<![\w@]){re.escape(name)}\b", statement):
-                self._refuse(
-                    run,
-                    run.done[run.last],
-                    f"what follows needs {name}, which went with its session",
-                    remedy=f"Let the script make {name} once more, by a statement of its own right "
-                    "after that one; then run the same command again.",
-                )
-
-    def _again(self, run: _Run, row: Logged, context: Any) -> bool:
+    def _again(self, run: Resumption, row: Logged, context: Any) -> bool:
         """Answer a finished statement out of the log."""
         known = run.done[row.number]
         if known.sha256 != row.sha256:
-            self._refuse(run, known, f"the script now says {row.shown}")
+            run.refuse(known, f"the script now says {row.shown}")
         answer = answer_in(known.answer) if known.answer else Answer()
         if _returns_many(context):
-            self._refuse(run, known, "what it returned for many rows is not kept")
+            run.refuse(known, "what it returned for many rows is not kept")
         self._give(context, answer)
         return True
 
     def _transactional(
-        self, run: _Run, row: Logged, cursor: Any, context: Any, send: Callable[[], None]
+        self, run: Resumption, row: Logged, cursor: Any, context: Any, send: Callable[[], None]
     ) -> None:
         """Send what a rollback undoes, and log it in the same transaction."""
         options = self._connection.get_execution_options()
@@ -317,16 +247,16 @@ class Replay:
             run.waiting.append((row, answer))
             if alone:
                 with self._ours():
-                    self._write(run)
+                    run.write()
         if alone:
-            self._stays(run, row)
+            run.stays(row)
         elif len(run.waiting) >= _MOST_WAITING:
             with self._ours():
-                self._write(run)
+                run.write()
 
     def _committing(
         self,
-        run: _Run,
+        run: Resumption,
         row: Logged,
         statement: str,
         cursor: Any,
@@ -342,22 +272,22 @@ class Replay:
             half = any(same) and not all(same) and started.shown.upper().startswith("DROP")
             if not all(same) and not half:
                 if started.sha256 != row.sha256:
-                    self._refuse(run, started, f"the script now says {row.shown}")
+                    run.refuse(started, f"the script now says {row.shown}")
                 self._finish(run, started, Answer())
                 return
             if started.sha256 != row.sha256:
                 with self._ours():
-                    self._log.drop(self._connection, run.key, run.direction, row.number)
+                    run.drop(row.number)
                 started = None
         waiting = list(run.waiting)
         with self._ours():
             if started is None:
                 before = json.dumps(self._look([(*thing, "") for thing in things_of(statement)]))
-                self._write(run, replace(row, state="started", before=before))
+                run.write(replace(row, state="started", before=before))
             else:
-                self._write(run)
-            self._commit()
-        self._stays(run, self._latest(run, row.number - 1))
+                run.write()
+            run.commit()
+        run.stays(run.latest(row.number - 1))
         try:
             answer = self._ask(run, row, cursor, send)
         except Exception as error:
@@ -367,36 +297,33 @@ class Replay:
             else:
                 if number is not None and number not in _LOST:
                     with self._ours():
-                        self._log.drop(self._connection, run.key, run.direction, row.number)
-                        self._commit()
+                        run.drop(row.number)
+                        run.commit()
                     # Should the script catch this, the next line of the log is to have them.
                     run.waiting[:0] = [one for one in waiting if one[0].number == row.number]
                 raise
         _replace(context, cursor, answer)
         self._finish(run, row, answer)
 
-    def _finish(self, run: _Run, row: Logged, answer: Answer) -> None:
+    def _finish(self, run: Resumption, row: Logged, answer: Answer) -> None:
         with self._ours():
-            self._log.finish(self._connection, row, answer.text())
-            self._commit()
-        run.done[row.number] = row
-        self._stays(run, row)
+            run.finish(row, answer)
 
-    def _settle(self, run: _Run, row: Logged) -> None:
+    def _settle(self, run: Resumption, row: Logged) -> None:
         """See to it that what was under way was not done: something else is asked for now."""
         started, run.started = run.started, None
         if started is not None:
             was = _before(started)
             if was != self._look(was):
-                self._refuse(run, started, f"the script now says {row.shown}")
+                run.refuse(started, f"the script now says {row.shown}")
             with self._ours():
-                self._log.drop(self._connection, run.key, run.direction, row.number)
+                run.drop(row.number)
 
     # -- the means
 
     def _ask(
         self,
-        run: _Run,
+        run: Resumption,
         row: Logged,
         cursor: Any,
         send: Callable[[], None],
@@ -426,56 +353,6 @@ class Replay:
             name, arguments = answer.error
             raise getattr(self._connection.dialect.dbapi, name)(*arguments)
         context.cursor = answer
-
-    def _write(self, run: _Run, *more: Logged) -> None:
-        """Log what waits, in the transaction that is open."""
-        rows = [*self._lost(run), *(replace(row, answer=a.text()) for row, a in run.waiting)]
-        for row, _ in run.waiting:
-            if row.kind == "write":
-                run.done[row.number] = row
-        run.waiting = []
-        self._log.add(self._connection, [*rows, *more])
-        run.logged += rows
-
-    def _lost(self, run: _Run) -> list[Logged]:
-        """Return what a rollback took out of the log: it is done all the same, and undone."""
-        if not run.was_rolled_back:
-            return []
-        run.was_rolled_back = False
-        there = Counter(
-            (row.kind, row.number, row.sha256)
-            for row in self._log.read(self._connection, run.key, run.direction)
-        )
-        logged, run.logged = run.logged, []
-        there.subtract((row.kind, row.number, row.sha256) for row in logged)
-        lost = +Counter({key: -count for key, count in there.items()})
-        found: list[Logged] = []
-        for row in reversed(logged):
-            key = (row.kind, row.number, row.sha256)
-            if lost[key] > 0:
-                lost[key] -= 1
-                found.insert(0, row)
-            else:
-                run.logged.insert(0, row)
-        return found
-
-    def _make_durable(self, run: _Run) -> None:
-        self._write(run)
-        self._commit()
-        self._stays(run, self._latest(run))
-
-    def _latest(self, run: _Run, most: int | None = None) -> Logged | None:
-        numbers = [number for number in run.done if most is None or number <= most]
-        return run.done[max(numbers)] if numbers else None
-
-    def _stays(self, run: _Run, row: Logged | None) -> None:
-        """Note that everything up to *row* is in the database for good."""
-        run.durable = row
-        if row is not None:
-            self._kept[run.key] = (
-                f"{run.key} stopped after its statement {row.number} ({row.shown}); what it did up "
-                f"to there stays, and the next run goes on at statement {row.number + 1}."
-            )
 
     def _look(self, things: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
         """Say what each of *things* is like now."""
@@ -513,12 +390,6 @@ class Replay:
         with self._ours():
             self._connection.exec_driver_sql(statement)
 
-    def _commit(self) -> None:
-        # The driver's: to SQLAlchemy and our ledger, the revision's transaction goes on.
-        self._connection.connection.commit()
-        if self._run is not None:
-            self._run.logged = []
-
     @contextmanager
     def _ours(self) -> Generator[None, None, None]:
         before, self._aside = self._aside, True
@@ -526,15 +397,6 @@ class Replay:
             yield
         finally:
             self._aside = before
-
-    def _refuse(self, run: _Run, row: Logged, why: str, remedy: str = _PUT_BACK) -> NoReturn:
-        run.refusal = ResumeError(
-            f"{run.key} cannot go on where it stopped: its statement {row.number} is done "
-            f"({row.shown}), and {why}.",
-            revision=run.key,
-            remedy=remedy,
-        )
-        raise run.refusal
 
 
 def _digest(statement: str, parameters: Any = None) -> str:
