@@ -34,6 +34,12 @@ class BookTables(NamedTuple):
         own = self.version_table == ALEMBICS_TABLE
         return "anabranch" if own else f"{self.version_table}_anabranch"
 
+    def quoted(self, connection: sa.Connection, name: str) -> str:
+        """Return the name of one of the tables as a statement says it."""
+        preparer = connection.dialect.identifier_preparer
+        schema = f"{preparer.quote_schema(self.schema)}." if self.schema else ""
+        return f"{schema}{preparer.quote(name)}"
+
 
 def digest_of(revisions: Iterable[Iterable[str]], ids: Iterable[str]) -> str:
     """Name what the applied set (its rows, in order) and Alembic's table (its *ids*) hold.
@@ -51,12 +57,8 @@ def read_digest(connection: sa.Connection, tables: BookTables) -> str:
 
     :raises sqlalchemy.exc.DBAPIError: if one of the tables is missing.
     """
-    preparer = connection.dialect.identifier_preparer
-    schema = f"{preparer.quote_schema(tables.schema)}." if tables.schema else ""
-    version, revisions = (
-        f"{schema}{preparer.quote(name)}"
-        for name in (tables.version_table, f"{tables.prefix}_revision")
-    )
+    version = tables.quoted(connection, tables.version_table)
+    revisions = tables.quoted(connection, f"{tables.prefix}_revision")
     ids = connection.exec_driver_sql(_IDS.format(version)).scalars().all()
     rows = connection.exec_driver_sql(_REVISIONS.format(revisions))
     return digest_of(rows, ids)

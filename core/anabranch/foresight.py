@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from anabranch import leftovers
 from anabranch.destructive import sure_losses
 from anabranch.planning import Plan
 from anabranch.problems import Problem
@@ -12,23 +13,9 @@ from anabranch.recorder import Recorder
 
 
 def half_done(recorder: Recorder, connection: sa.Connection | None) -> tuple[Problem, ...]:
-    """Say which revisions stopped in the middle, and where the next run goes on."""
+    """Say which revisions stopped in the middle that the next run goes on with."""
     rows = recorder.statements.half_done(connection) if connection is not None else ()
-    return tuple(
-        Problem(
-            code="AB306",
-            owner=row.key.owner,
-            text=f"{row.key} is half done: it stopped "
-            + (
-                f"after its statement {row.number} ({row.shown})."
-                if row.state == "done"
-                else f"in its statement {row.number} ({row.shown})."
-            ),
-            remedy=f"The same command as before ({_verb(row.direction)}) goes on from there.",
-            level="warning",
-        )
-        for row in rows
-    )
+    return tuple(leftovers.half_done(row) for row in rows if row.direction == "upgrade")
 
 
 def losses(
@@ -50,7 +37,3 @@ def losses(
         )
         for step, loss in sure_losses(recorder, connection, reading, plan)
     )
-
-
-def _verb(direction: str) -> str:
-    return "db downgrade" if direction == "downgrade" else "init-db"

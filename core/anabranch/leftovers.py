@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from anabranch.books import BookTables
 from anabranch.names import CORE
 from anabranch.problems import Problem
 
 if TYPE_CHECKING:
     from anabranch.objects import TableName
     from anabranch.recorder import Recorder
+    from anabranch.statementlog import Logged
 
 PREFIX = "_alembic_tmp_"
 """How Alembic names the copy of a table that it rebuilds."""
 
+_REVERTING = "SELECT 1 FROM {} WHERE direction = 'downgrade' LIMIT 1"
 # One that is being built just now is no leftover.
 _INVALID = """
 SELECT CASE n.nspname WHEN current_schema() THEN '' ELSE n.nspname END AS table_schema,
@@ -30,15 +33,25 @@ ORDER BY 1, 2, 3
 """
 
 
-def has_leftovers(connection: sa.Connection) -> bool:
-    """Tell whether :func:`find_leftovers` would find any."""
+def has_leftovers(connection: sa.Connection, tables: BookTables) -> bool:
+    """Tell whether :func:`find_leftovers` would find any.
+
+    :raises sqlalchemy.exc.DBAPIError: if one of our *tables* is missing.
+    """
     if connection.dialect.name == "postgresql":
         return connection.exec_driver_sql(_INVALID).first() is not None
+    if connection.dialect.name != "sqlite":
+        log = tables.quoted(connection, f"{tables.prefix}_statement")
+        if connection.exec_driver_sql(_REVERTING.format(log)).first() is not None:
+            return True
     return bool(_copies(connection))
 
 
 def find_leftovers(connection: sa.Connection, recorder: Recorder) -> tuple[Problem, ...]:
-    """Find tables that a batch rebuild left behind, and indexes whose building was cut off."""
+    """Find what was cut off: rebuilds of tables, the building of indexes, downgrades.
+
+    An upgrade that is half done is no leftover: the next run goes on with it.
+    """
     # Not needed where there are none, which is most databases.
     from anabranch.objects import TableName
 
@@ -47,13 +60,32 @@ def find_leftovers(connection: sa.Connection, recorder: Recorder) -> tuple[Probl
         found = [(TableName(schema, table), str(index)) for schema, table, index in rows]
         owners = _owners(connection, recorder) if found else {}
         return tuple(_invalid(table, index, owners.get(table, CORE)) for table, index in found)
+    reverting = tuple(
+        half_done(row)
+        for row in recorder.statements.half_done(connection)
+        if row.direction == "downgrade"
+    )
     copies = _copies(connection)
     if not copies:
-        return ()
+        return reverting
     owners, there = _owners(connection, recorder), set(sa.inspect(connection).get_table_names())
-    return tuple(
+    return reverting + tuple(
         _copy(name, is_there=name in there, owner=owners.get(TableName("", name), CORE))
         for name in copies
+    )
+
+
+def half_done(row: Logged) -> Problem:
+    """Say that a revision stopped in the middle, at *row*, and what goes on from there."""
+    where = "after" if row.state == "done" else "in"
+    command = "db downgrade" if row.direction == "downgrade" else "init-db"
+    return Problem(
+        code="AB306",
+        owner=row.key.owner,
+        text=f"{row.key} is half done: it stopped {where} its statement {row.number} "
+        f"({row.shown}).",
+        remedy=f"The same command as before ({command}) goes on from there.",
+        level="warning",
     )
 
 

@@ -68,7 +68,9 @@ class Verdict:
             return False
         try:
             books = read_digest(connection, self._tables)
-            return known == f"{self._installed} {books}" and not has_leftovers(connection)
+            return known == f"{self._installed} {books}" and not has_leftovers(
+                connection, self._tables
+            )
         except exc.DBAPIError:  # whoever looks closer will say it
             connection.rollback()
             return False

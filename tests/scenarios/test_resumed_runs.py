@@ -301,6 +301,31 @@ def test_a_half_done_revision_is_shown_until_it_is_done(store: Store) -> None:
     assert "AB306" not in store.db("status").expect(0).err
 
 
+def test_a_half_done_downgrade_is_shown_by_every_run_until_it_is_done(store: Store) -> None:
+    """Nothing is pending, and yet the database is not as the records say."""
+    down = "op.drop_table('one')\nop.execute('ALTER TABLE missing ADD COLUMN x INTEGER')"
+    store.core(
+        named={
+            "c1.py": revision_file("c1", upgrade=table("zero")),
+            "c2.py": revision_file("c2", down="c1", upgrade=table("one"), downgrade=down),
+        },
+    )
+    store.init_db().expect(0)
+    store.init_db().expect(0)
+    store.db("downgrade", "core@c1", "--yes").expect(6)
+    warning = (
+        "Warning AB306: core@c2 is half done: it stopped after its statement 1 (DROP TABLE one).\n"
+        "  The same command as before (db downgrade) goes on from there.\n"
+    )
+    for _ in range(2):  # the second look could rely on the first
+        assert warning in store.init_db().expect(0).err
+    assert store.db("status").expect(0).err.count("AB306") == 1
+    edit(store.versions / "c2.py", "ALTER TABLE missing", "ALTER TABLE zero")
+    store.db("downgrade", "core@c1", "--yes").expect(0)
+    assert store.database.execute("SELECT x FROM zero") == []
+    assert "AB306" not in store.db("status").expect(0).err
+
+
 def test_a_temporary_table_that_is_gone_may_be_made_again(store: Store) -> None:
     """The refusal says how, and that is the way on."""
     rest = (
