@@ -114,7 +114,8 @@ class BackupFolder:
 def backup_folder(deployment: Deployment | None, file: Path) -> BackupFolder:
     """Return where the backups of the SQLite database *file* are."""
     directory = file.parent if deployment is None else deployment.directory
-    return BackupFolder(directory / FOLDER, file.stem)
+    # Not the stem: shop.sqlite and shop.db may lie side by side.
+    return BackupFolder(directory / FOLDER, file.name.removesuffix(SUFFIX))
 
 
 @contextmanager
@@ -139,7 +140,7 @@ def backed_up(
         yield
     except (AnabranchError, RunInterrupted) as error:
         if backup is not None and isinstance(error, RunInterrupted):
-            error.state += f" The database as it was before this run: {backup.path}."
+            error.state += f" {_way_back(access, backup)}"
         elif backup is not None and isinstance(error, AnabranchError):
             error.remedy = f"{error.remedy} {_way_back(access, backup)}".strip()
         raise

@@ -131,6 +131,29 @@ def test_a_failed_run_names_the_command_that_brings_the_backup_back(store: Store
     store.site.run(*command.split()[1:], "--yes").expect()
 
 
+def test_an_interrupted_run_names_that_command_too(store: Store) -> None:
+    stopped = "op.execute('UPDATE customer SET id = 2')\nraise KeyboardInterrupt"
+    store.core(CREATE, revision_file("c2", down="c1", upgrade=stopped))
+    err = store.init_db().expect(130).err
+    (backup,) = backups(store)
+    command = f"store db restore {store.deployment} {backup.name}"
+    assert f"To go back to before this run: '{command}'." in err
+    store.site.run(*command.split()[1:], "--yes").expect()
+
+
+def test_databases_that_differ_in_their_ending_have_backups_of_their_own(store: Store) -> None:
+    folder = store.deployment / "backups"
+    folder.mkdir()
+    other = folder / "database.db-20200101T000000Z-0123456789ab.sqlite"
+    other.touch()
+    store.configure("[migrations]\nbackups_kept = 1\n")
+    store.upgrade()
+    with store.manager() as manager:
+        listed = manager.backups(store.deployment)
+    assert other.exists()
+    assert [backup.path.name.partition("-")[0] for backup in listed] == ["database"]
+
+
 def test_the_last_three_are_kept_and_other_files_are_left_alone(store: Store) -> None:
     """A backup of another database, one that was renamed, and anything else, stay."""
     folder = store.deployment / "backups"
