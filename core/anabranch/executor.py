@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 
+from anabranch.book_guard import BookGuard
 from anabranch.chronicle import Chronicle
 from anabranch.concluding import conclude
 from anabranch.contention import PAUSES, Blockers, is_contended
@@ -118,7 +119,7 @@ class Executor:
         self._replay = (
             Replay(connection, recorder, self._is_ours) if database.dialect == "mysql" else None
         )
-        self._guards = tuple(guards)
+        self._guards = (BookGuard(connection, recorder, self._is_ours), *guards)
         if self._replay is not None:
             for guard in self._guards:
                 guard.trust(self._replay.is_finished)

@@ -190,6 +190,16 @@ class Recorder:
         digest = digest_of(texts, version_rows or ())
         return State(applied, True, frozenset(projected), version_rows, digest)
 
+    @property
+    def revision_table(self) -> str:
+        """The name of the table with the applied set."""
+        return self._revisions.name
+
+    def count(self, connection: sa.Connection) -> int:
+        """Count the applied revisions."""
+        counted = sa.select(sa.func.count()).select_from(self._revisions)
+        return connection.execute(counted).scalar_one()
+
     def prepare(self, connection: sa.Connection) -> None:
         """Create the tables that are missing, Alembic's among them."""
         dialect = connection.dialect.name
