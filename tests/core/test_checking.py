@@ -119,6 +119,47 @@ def test_what_is_another_thing_in_the_models(workbench: Workbench) -> None:
     assert "its type is TEXT in the models and VARCHAR(20) in the database" in text
 
 
+def graded(*values: str, native: bool) -> str:
+    """Models of a table with an enumerated type of *values*: the server's own, or a check."""
+    listed = ", ".join(map(repr, values))
+    how = "" if native else ", native_enum=False, create_constraint=True, length=9"
+    return table("egg", f'size: Mapped[str] = mapped_column(sa.Enum({listed}, name="size"{how}))')
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_value_that_only_the_models_have(workbench: Workbench, native: bool) -> None:
+    """One that only the database has is nobody's drift: rows may have it."""
+    workbench.develop(plugin("b", models=graded("s", "l", native=native)))
+    workbench.write("b", "--initialize")
+    workbench.init_db()
+    assert check(workbench, "--owner", "b") == {"b": "same"}
+    workbench.develop(plugin("b", models=graded("s", "m", "l", native=native)))
+    found = "unwritten type size.size" if native else "different column egg.size"
+    assert check(workbench, "--owner", "b", code=4) == {"b": [found]}
+    text = workbench.run("db", "check", workbench.deployment, code=4).out
+    said = "the models give it 'm', and no revision does"
+    assert (said if native else "is one of 's', 'm', 'l' in the models") in text
+    workbench.write("b", workbench.deployment)
+    workbench.init_db()
+    assert check(workbench, "--owner", "b") == {"b": "same"}
+    workbench.develop(plugin("b", models=graded("s", "m", native=native)))
+    assert check(workbench, "--owner", "b") == {"b": "same"}
+
+
+def test_a_value_that_the_type_lost(tmp_path: Path, postgresql_database: Database) -> None:
+    workbench = Workbench(tmp_path, postgresql_database)
+    workbench.develop(market(), plugin("b", models=graded("s", "l", native=True)))
+    workbench.write("b", "--initialize")
+    workbench.init_db()
+    postgresql_database.execute(
+        "ALTER TABLE egg ALTER COLUMN size TYPE text",
+        "DROP TYPE size",
+        "CREATE TYPE size AS ENUM ('s')",
+        "ALTER TABLE egg ALTER COLUMN size TYPE size USING size::size",
+    )
+    assert check(workbench, "--owner", "b", code=4) == {"b": ["lost type size.size"]}
+
+
 def test_pending_revisions_of_others_do_not_matter(workbench: Workbench) -> None:
     """Those of the owner itself do: its models have their effect already."""
     models = CORE_MODELS.replace("    sku:", "    size: Mapped[int | None]\n    sku:")

@@ -14,8 +14,10 @@ import sqlalchemy as sa
 
 from anabranch.authoring.command import strangers
 from anabranch.authoring.comparison import Scope, compare
+from anabranch.authoring.history import written_values
 from anabranch.authoring.ownership import Models
 from anabranch.authoring.scratch import scratch_database
+from anabranch.authoring.values import NewValues, new_values
 from anabranch.errors import IntegrityError, PendingError, PluginError, UsageError
 from anabranch.estate import is_there
 from anabranch.names import normalise
@@ -43,7 +45,8 @@ class Finding:
     :ivar kind: ``unwritten``: models and revisions differ; ``lost``: what a revision made is gone
         from the database; ``unrecorded``: neither models nor revisions know it; ``different``: it
         is another thing in the models than in the database.
-    :ivar object: ``table``, ``column``, ``index`` or ``constraint``.
+    :ivar object: ``table``, ``column``, ``index``, ``constraint``, or ``type`` for an enumerated
+        type, whose name is then the table's too.
     """
 
     kind: FindingKind
@@ -149,6 +152,7 @@ class _Checker:
         scope = Scope.of(owner, self._models, self._recorded, self._strangers)
         try:
             upgrade, _ = compare(self._connection, scope)
+            values = new_values(self._connection, self._reading, scope, upgrade, _unreported)
         except (PendingError, PluginError) as error:
             return _result(owner, "unknown", lost, error.what)
         note = ""
@@ -161,7 +165,20 @@ class _Checker:
             known = {(found.object, found.table, found.name) for found in lost}
             found = [_finding(diff, made) for diff in diffs]
             lost += [f for f in found if (f.object, f.table, f.name) not in known]
+        lost += map(self._lacking, values)
         return _result(owner, "same", lost, note)
+
+    def _lacking(self, values: NewValues) -> Finding:
+        graph, applied = self._reading.graph, self._reading.applied
+        keys = [key for key in graph.order if key in applied and key in graph.installed]
+        written = written_values(graph.revisions[key] for key in keys).get(str(values.type.name))
+        name = TableName(values.type.schema or "", str(values.type.name))
+        added = ", ".join(map(repr, values.added))
+        if written is not None and set(values.added) <= set(written):
+            text = f"type {shown(name)}: revisions gave it {added}, and the database lacks that"
+            return Finding("lost", "type", name, name.name, text)
+        text = f"type {shown(name)}: the models give it {added}, and no revision does"
+        return Finding("unwritten", "type", name, name.name, text)
 
     def _lost(self, owner: str) -> Iterator[Finding]:
         """Yield what is recorded as the owner's and is gone from the database."""
@@ -182,6 +199,10 @@ class _Checker:
                     f"{_called(item.kind, item.table, item.name)}: {item.key} made it, "
                     "and the database lacks it",
                 )
+
+
+def _unreported(line: str) -> None:
+    """Say nothing of values that the models lack: rows may have them, and no revision is due."""
 
 
 def _result(owner: str, state: CheckState, findings: Sequence[Finding], note: str) -> OwnerCheck:
@@ -252,7 +273,8 @@ def _finding(diff: Any, made: _Made) -> Finding:
     called = _called(kind, table, name)
     if diff[0].startswith("modify_"):
         aspect = diff[0].removeprefix("modify_")
-        says = f"its {aspect} is {diff[6]!s} in the models and {diff[5]!s} in the database"
+        here, there = (_said(value) for value in (diff[6], diff[5]))
+        says = f"its {aspect} is {here} in the models and {there} in the database"
         return Finding("different", kind, table, name, f"{called}: {says}")
     has = made.has(kind, table, name)
     if diff[0].startswith("add_"):
@@ -265,6 +287,12 @@ def _finding(diff: Any, made: _Made) -> Finding:
         return Finding("unrecorded", kind, table, name, f"{called}: only the database has it")
     says = "the database has it, and the models do not"
     return Finding("unwritten", kind, table, name, f"{called}: {says}")
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, sa.Enum):
+        return f"one of {', '.join(map(repr, value.enums))}"
+    return str(value)
 
 
 def _called(kind: str, table: TableName, name: str) -> str:
