@@ -74,21 +74,42 @@ def run_repair(access: Access, options: RepairOptions) -> tuple[Offer, ...]:
         )
     with access.locked(timeout=options.lock_timeout, listener=options.listener) as connection:
         reading = read_database(access.installation, access.recorder, connection)
-        offers = {(offer.option, offer.value): offer for offer in _offers(reading, connection)}
+        offers = _offers(reading, connection)
         connection.rollback()
-        for option, value in wanted:
-            if (option, value) not in offers:
-                raise UsageError(
-                    f"There is nothing to repair with {f'{option} {value}'.strip()}.",
-                    remedy="'db repair' without options says what there is.",
-                )
-        chosen = tuple(offers[each] for each in wanted)
+        chosen = tuple(dict.fromkeys(_chosen(offers, *each) for each in wanted))
         with connection.begin():
             for offer in chosen:
                 if offer.option == "--leftover":
                     _settle(connection, offer.value)
             _record(access, connection, reading, chosen, options.reason)
     return chosen
+
+
+def _chosen(offers: Sequence[Offer], option: str, value: str) -> Offer:
+    """Return what an option means: a revision may be cut short, its owner left out.
+
+    :raises UsageError: if that is nothing on offer, or more than one thing.
+    """
+    given = f"{option} {value}".strip()
+    found = [offer for offer in offers if (offer.option, offer.value) == (option, value)]
+    if not found and option.startswith("--accept") and value:
+        found = [
+            offer
+            for offer in offers
+            if offer.option == option
+            and any(part.startswith(value) for part in (offer.value, offer.value.partition("@")[2]))
+        ]
+    if not found:
+        raise UsageError(
+            f"There is nothing to repair with {given}.",
+            remedy="'db repair' without options says what there is.",
+        )
+    if len(found) > 1:
+        raise UsageError(
+            f"{given} may mean {', '.join(offer.value for offer in found)}.",
+            remedy="Say more of the revision.",
+        )
+    return found[0]
 
 
 def _offers(reading: Reading, connection: sa.Connection) -> tuple[Offer, ...]:

@@ -104,6 +104,26 @@ def test_only_what_is_wrong_can_be_repaired(store: Store) -> None:
     assert caught.value.what == "There is nothing to repair with --accept-edited core@c1."
 
 
+def test_a_revision_may_be_cut_short(tmp_path: Path, sqlite_database: Database) -> None:
+    """As far as it means one thing, with its owner or without; the journal has it in full."""
+    store = Store(tmp_path, sqlite_database)
+    ids = ("4f1c07", "4f1d33", "90aa12")
+    before = [None, *ids[:-1]]
+    files = [revision_file(id_, down=down) for id_, down in zip(ids, before, strict=True)]
+    store.core(*files)
+    store.upgrade()
+    store.core(*(file.replace("a change", "another") for file in files))
+    with store.manager() as manager:
+        with pytest.raises(UsageError, match="may mean core@4f1c07, core@4f1d33") as caught:
+            manager.repair(store.deployment, reason="a typo", edited=["4f1"])
+        assert caught.value.remedy == "Say more of the revision."
+        done = manager.repair(store.deployment, reason="a typo", edited=["core@4f1c", "9"])
+        assert [offer.value for offer in done] == ["core@4f1c07", "core@90aa12"]
+        with pytest.raises(UsageError, match="nothing to repair with --accept-edited 4f1c"):
+            manager.repair(store.deployment, reason="a typo", edited=["4f1c"])
+    assert store.journal[-2:] == ["repaired core@4f1c07", "repaired core@90aa12"]
+
+
 @pytest.fixture
 def file_store(tmp_path: Path, sqlite_database: Database) -> Iterator[Store]:
     """A store on SQLite, whose rebuilds make copies."""
