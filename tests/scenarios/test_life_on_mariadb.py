@@ -1,0 +1,135 @@
+"""The life of a deployment where DDL commits by itself: the same verbs come to the same end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anabranch.errors import DifferenceError, RevisionError
+from support.databases import BOOKKEEPING, Database
+from support.store import Store
+from support.trees import revision_file
+
+CORE_MODELS = """
+class Customer(Base):
+    __tablename__ = "customer"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(50), index=True)
+    size: Mapped[str | None] = mapped_column(sa.Enum("s", "l", name="size"))
+"""
+CORE = revision_file(
+    "c1",
+    created="2024-01-01",
+    upgrade="""
+    op.create_table("customer", sa.Column("id", sa.Integer, primary_key=True),
+                    sa.Column("name", sa.String(50), nullable=False),
+                    sa.Column("size", sa.Enum("s", "l", name="size")))
+    op.create_index("ix_customer_name", "customer", ["name"])
+    """,
+    downgrade="op.drop_table('customer')",
+)
+BILLING = [
+    revision_file(
+        "b1",
+        depends="c1",
+        created="2024-03-01",
+        upgrade="op.create_table('invoice', sa.Column('id', sa.Integer, primary_key=True),\n"
+        "    sa.Column('customer_id', sa.Integer, sa.ForeignKey('customer.id', name='fk')))",
+        downgrade="op.drop_table('invoice')",
+    ),
+    revision_file(
+        "b2",
+        down="b1",
+        created="2024-03-02",
+        upgrade="op.add_column('customer', sa.Column('debt', sa.Integer))",
+        downgrade="op.drop_column('customer', 'debt')",
+    ),
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path, mariadb_database: Database) -> Iterator[Store]:
+    """The core and billing, applied, with a customer."""
+    store = Store(tmp_path, mariadb_database)
+    store.core(CORE, models=CORE_MODELS)
+    store.plugin("billing", *BILLING)
+    store.upgrade()
+    mariadb_database.execute("INSERT INTO customer (id, name) VALUES (1, 'Ada')")
+    yield store
+    store.site.close()
+
+
+def state(store: Store) -> list[object]:
+    return [store.schema, store.applied, store.objects, store.version_rows]
+
+
+def test_a_downgrade_and_the_way_forth_again(store: Store) -> None:
+    before = state(store)
+    assert store.db("downgrade", "billing@base", "--yes").expect().out.count("billing@b") == 2
+    assert set(store.schema) == {"customer"}
+    assert store.applied == {"core@c1"}
+    assert store.database.rows("customer") == [{"id": 1, "name": "Ada", "size": None}]
+    assert store.upgrade() == ["billing@b1", "billing@b2"]
+    assert state(store) == before
+
+
+def test_a_downgrade_that_was_cut_off_goes_on(store: Store) -> None:
+    """The first statement is done and stays; the next run begins with the second."""
+    broken = BILLING[1].replace(
+        "op.drop_column('customer', 'debt')",
+        "op.drop_column('customer', 'debt')\n    op.execute('DROP TABLE nobodys')",
+    )
+    store.plugin("billing", BILLING[0], broken)
+    with store.manager() as manager:
+        manager.repair(store.deployment, reason="a mend", edited=["b2"])
+        with pytest.raises(RevisionError):
+            manager.downgrade(store.deployment, "billing@b1")
+        store.database.execute("CREATE TABLE nobodys (id INTEGER)")
+        manager.downgrade(store.deployment, "billing@b1")
+    assert "debt" not in store.database.rows("customer")[0]
+    assert store.applied == {"core@c1", "billing@b1"}
+
+
+def test_adopting_compares_and_records(store: Store) -> None:
+    """What another tool left is compared with what the revisions make on this very server."""
+    before = state(store)
+    store.database.execute(*(f"DROP TABLE IF EXISTS {name}" for name in BOOKKEEPING))
+    store.database.execute("ALTER TABLE invoice ADD COLUMN note TEXT")
+    with store.manager() as manager:
+        with pytest.raises(DifferenceError) as caught:
+            manager.adopt(store.deployment)
+        assert caught.value.differences == ("invoice: the column note is not expected: TEXT",)
+        store.database.execute("ALTER TABLE invoice DROP COLUMN note")
+        assert len(manager.adopt(store.deployment).added) == 3
+    assert state(store) == before
+    assert store.upgrade() == []
+
+
+def test_a_stamp_and_a_repair_only_record(store: Store) -> None:
+    schema = store.schema
+    with store.manager() as manager:
+        manager.stamp(store.deployment, "billing@b1")
+        assert [str(key) for key in manager.plan(store.deployment).keys] == ["billing@b2"]
+        manager.stamp(store.deployment, "heads")
+        store.core(CORE.replace("a change", "another"), models=CORE_MODELS)
+    assert [*store.database.execute("SELECT version_num FROM alembic_version")]
+    with store.manager() as manager:
+        assert [each.value for each in manager.repairs(store.deployment)] == ["core@c1"]
+        manager.repair(store.deployment, reason="a typo", edited=["core@c1"])
+        assert manager.repairs(store.deployment) == ()
+    assert store.schema == schema
+    assert store.journal[-1] == "repaired core@c1"
+
+
+def test_the_check_sees_what_differs(store: Store) -> None:
+    """A value that the models give a column's type, what is gone, and nothing else."""
+    store.db("check", "--owner", "core").expect()
+    store.database.execute("ALTER TABLE customer DROP COLUMN debt")
+    models = CORE_MODELS.replace('"s", "l"', '"s", "m", "l"')
+    store.core(CORE, models=models + "    more: Mapped[int | None]\n")
+    found = store.db("check").expect(4)
+    assert "lost: column customer.debt: billing@b2 made it" in found.out
+    assert "unwritten: column customer.more" in found.out
+    assert "'m'" in found.out
