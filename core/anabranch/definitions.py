@@ -172,6 +172,37 @@ class Definition:
         return f"{self.head} (\n\t" + ", \n\t".join(parts) + f"\n) {self.tail}".rstrip()
 
 
+def ordered(statement: str, old: Definition) -> str:
+    """Return Alembic's CREATE TABLE with its constraints in the order of *old*.
+
+    Alembic keeps them in sets: the same revision would write another text on each site.
+    """
+    found = tokens(statement)
+    opening = next((i for i, token in enumerate(found) if token.text == "("), len(found))
+    closing = next((i for i, t in enumerate(found) if t.text == ")" and t.depth == 0), 0)
+    parts = [
+        part
+        for part in split(found[opening + 1 : closing])
+        if part and part[0].word in _TABLE_PARTS
+    ]
+    names = [clause.name for clause in old.constraints]
+
+    def place(part: Sequence[Token]) -> tuple[bool, int, str]:
+        kind = part[2 if part[0].word == "CONSTRAINT" and len(part) > 2 else 0].word
+        name = part[1].name if part[0].word == "CONSTRAINT" and len(part) > 2 else ""
+        number = names.index(name) if name and name in names else len(names)
+        return kind != "PRIMARY", number, _written(part, statement)
+
+    text = statement
+    for part, new in reversed(list(zip(parts, sorted(parts, key=place), strict=True))):
+        text = text[: part[0].start] + _written(new, statement) + text[part[-1].end :]
+    return text
+
+
+def _written(part: Sequence[Token], statement: str) -> str:
+    return statement[part[0].start : part[-1].end]
+
+
 def completed(
     new: Definition, old: Definition, *, uniques: Collection[frozenset[str]]
 ) -> Definition:

@@ -25,7 +25,7 @@ from sqlalchemy import event
 
 from anabranch.catalogue import Catalogue
 from anabranch.connections import is_usable
-from anabranch.definitions import Definition, completed, losses
+from anabranch.definitions import Definition, completed, losses, ordered
 from anabranch.guards import Guard, GuardError
 from anabranch.inventory import Inventory, Restorer, led_astray
 from anabranch.objects import TableName
@@ -223,6 +223,7 @@ class RebuildGuard(Guard):
             # SQLAlchemy takes what follows a generated column for a part of its expression.
             expression = before.definition.columns[name].expression
             statement = statement.replace(f"({seen})", f"({expression})", 1)
+        statement = ordered(statement, before.definition)
         new = Definition.parse(statement)
         if new is None:
             return statement

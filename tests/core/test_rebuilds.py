@@ -108,6 +108,23 @@ def test_a_trigger_that_the_script_drops_is_gone(shelf: Shelf, way: str) -> None
     assert not shelf.sql("item_log")
 
 
+def test_constraints_stay_in_their_order(shelf: Shelf) -> None:
+    """Alembic's sets have none: the same revision would leave another text on each site."""
+    keys = ", ".join(
+        f"CONSTRAINT {name} FOREIGN KEY (price) REFERENCES {to} (id)"
+        for name, to in zip("fbdace", "abcdef", strict=True)
+    )
+    targets = [f"CREATE TABLE {name} (id INTEGER PRIMARY KEY)" for name in "abcdef"]
+    shelf.made_of(ITEM.replace("price INTEGER", f"price INTEGER, {keys}"), *targets)
+    shelf.run(
+        REBUILD
+        + '    batch.create_unique_constraint("z", ["name"])\n'
+        + '    batch.create_check_constraint("y", "price > 0")\n'
+    )
+    found = shelf.sql("item").split("CONSTRAINT ")[1:]
+    assert [text.split()[0] for text in found] == [*"fbdace", "y", "z"]
+
+
 DROP_PRICE = 'with op.batch_alter_table("item") as batch:\n    batch.drop_column("price")'
 
 
