@@ -199,6 +199,12 @@ class Access:
                 self.database, connection, name=name, timeout=timeout, waiting=listener.waiting
             ) as self.lock:
                 try:
+                    if self.database.dialect == "mysql":
+                        from anabranch.mysql import cluster_problem
+
+                        if found := cluster_problem(connection):
+                            told = f"Warning {found.code}: {found.text} {found.remedy}"
+                            listener.notice(told)
                     yield connection
                 finally:
                     self.lock = None

@@ -10,6 +10,10 @@ from contextlib import contextmanager, suppress
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from anabranch.names import CORE
+from anabranch.problems import Problem
+from anabranch.wording import counted
+
 # An ALTER that waits for a long reader holds up every other reader of the table; the servers' own
 # limit is a day, or a year.
 LOCK_WAIT = 5  # seconds
@@ -120,6 +124,23 @@ def _end(session: int, connect: Callable[[], sa.Connection]) -> None:
         deadline = time.monotonic() + _END
         while other.scalar(alive, {"session": session}) and time.monotonic() < deadline:
             time.sleep(0.02)
+
+
+def cluster_problem(connection: sa.Connection) -> Problem | None:
+    """Say what a node of a Galera cluster does not do; None for any other server."""
+    found = connection.exec_driver_sql("SHOW STATUS LIKE 'wsrep_cluster_size'").first()
+    connection.rollback()
+    nodes = int(found[1]) if found else 0
+    if nodes < 1:
+        return None
+    return Problem(
+        code="AB126",
+        owner=CORE,
+        text="The server is a node of a Galera cluster, and the migration lock holds on this node "
+        f"only, which sees {counted(nodes, 'node', 'nodes')}.",
+        remedy="Let every migrator connect to the same node.",
+        level="warning",
+    )
 
 
 class NamedLock:

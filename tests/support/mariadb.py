@@ -78,8 +78,11 @@ def missing() -> str:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
-    """Start a server in a directory of its own; stop it and remove the directory at the end."""
+def running_server(*settings: str) -> Iterator[Server]:
+    """Start a server in a directory of its own; stop it and remove the directory at the end.
+
+    :param settings: what it is told besides.
+    """
     # Not below pytest's temporary directory, which is too deep for the path of a socket.
     directory = Path(tempfile.mkdtemp(prefix="anabranch-maria-"))
     try:
@@ -98,7 +101,7 @@ def running_server() -> Iterator[Server]:
         log = directory / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [str(_program("mariadbd")), *common, *_SETTINGS, f"--socket={socket}"],
+                [str(_program("mariadbd")), *common, *_SETTINGS, *settings, f"--socket={socket}"],
                 stdout=output,
                 stderr=output,
             )
