@@ -55,13 +55,19 @@ def parse_url(text: str, directory: Path, origin: str = "") -> sa.URL:
         text = scheme + user.replace("@", "%40") + ":" + quoted + rest
     try:
         url = sa.make_url(text)
-        dialect = url.get_dialect()
-    except (exc.ArgumentError, exc.NoSuchModuleError, ValueError):
+    except (exc.ArgumentError, ValueError):
         raise ConfigurationError(
             f"{where} cannot be read.",
             remedy="It reads dialect://user:password@host/database, "
             "or sqlite:///./file.sqlite for a file in the deployment.",
         ) from None  # the cause may quote the password
+    try:
+        dialect = url.get_dialect()
+    except exc.NoSuchModuleError:
+        raise ConfigurationError(
+            f"{where} names a database or a driver that is not known, {url.drivername}.",
+            remedy="Begin it with sqlite://, postgresql://, mariadb+pymysql:// or mysql+pymysql://.",
+        ) from None
     except ImportError as error:
         raise ConfigurationError(
             f"{where} needs a driver that is not installed: {error.name}.",

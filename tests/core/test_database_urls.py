@@ -110,14 +110,25 @@ def test_user_may_hold_an_at_sign() -> None:
     assert (url.username, url.password, url.host) == ("me@server", "p@ss", "host")
 
 
+@pytest.mark.parametrize("scheme", ["postgres", "nosuch", "postgresql+nosuch"])
+def test_unknown_database_is_named_and_the_known_ones_too(scheme: str) -> None:
+    """``postgres://``, as some hosts write it, is not what SQLAlchemy reads."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse_url(f"{scheme}://u:hunter2@h/d", HERE, "x/config.toml")
+    assert f"(x/config.toml) names a database or a driver that is not known, {scheme}." in str(
+        caught.value
+    )
+    assert "postgresql://" in caught.value.remedy
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__suppress_context__  # SQLAlchemy's own would show the whole URL
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "hunter2",
         "postgresql:/u:hunter2@h/d",
         "postgresql://u:hunter2@h:port/d",
-        "nosuch://u:hunter2@h/d",
-        "postgresql+nosuch://u:hunter2@h/d",
         "",
     ],
 )

@@ -96,7 +96,7 @@ CONFIGURATIONS = {
     ),
     "an unknown dialect": (
         f"[sqlalchemy]\ndatabase_url = 'postgre://a:{SECRET}@host/x'\n",
-        "cannot be read",
+        "a driver that is not known, postgre.",
     ),
     "no such driver": (
         f"[sqlalchemy]\ndatabase_url = 'postgresql+psycopg2://a:{SECRET}@host/x'\n",
