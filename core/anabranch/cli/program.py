@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from click.core import ParameterSource
 from anabranch import console
 from anabranch.cli import commands
 from anabranch.errors import UsageError
+from anabranch.wording import text_of
 
 if TYPE_CHECKING:
     from anabranch.manager import MigrationManager
@@ -47,6 +49,15 @@ def _named_manager() -> MigrationManager:
         raise UsageError(
             f"{name!r} cannot be imported: {error}.",
             remedy="--app names a module and, after a colon, its MigrationManager.",
+        ) from error
+    except (Exception, SystemExit) as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        # A syntax error says itself where it is; its last frame is the importer's.
+        is_syntax = isinstance(error, SyntaxError)
+        place = "" if is_syntax else f" ({frame.filename}, line {frame.lineno})"
+        raise UsageError(
+            f"{name!r} cannot be imported: {type(error).__name__}: {text_of(error)}{place}.",
+            remedy="Mend the application's module, or name another with --app MODULE:MANAGER.",
         ) from error
     if not isinstance(found, MigrationManager):
         raise UsageError(
