@@ -218,12 +218,15 @@ class Executor:
         owners = {owner.name: owner for owner in self._reading.installation.discovery.owners}
         metadata: dict[str, sa.MetaData] = {}
         broken: dict[RevisionKey, AnabranchError] = {}
+        failed: dict[str, AnabranchError] = {}  # a second import would meet what the first left
         for key in plan.keys:
-            if key.owner not in metadata:
+            if key.owner not in metadata and key.owner not in failed:
                 try:
                     metadata[key.owner] = owner_metadata(owners[key.owner], self._metadata)
                 except PluginError as error:
-                    broken[key] = error
+                    failed[key.owner] = error
+            if key.owner in failed:
+                broken[key] = failed[key.owner]
         return metadata, broken
 
     def _tell_of_boundaries(self, units: Sequence[Unit], run: _Run) -> None:

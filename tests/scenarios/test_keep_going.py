@@ -119,10 +119,15 @@ def test_what_follows_a_failure_of_the_core_waits_for_it(sqlite_store: Store) ->
 
 def test_plugins_whose_models_are_broken_do_not_stop_the_others(sqlite_store: Store) -> None:
     sqlite_store.core(revision_file("c1", upgrade=table("customer")))
-    sqlite_store.plugin("broken", revision_file("x1", upgrade=table("x")), models="1 / 0")
+    broken = (
+        revision_file("x1", upgrade=table("x")),
+        revision_file("x2", down="x1", upgrade=table("y")),
+    )
+    sqlite_store.plugin("broken", *broken, models="print('imported')\n1 / 0")
     sqlite_store.plugin("sound", revision_file("s1", upgrade=table("s")))
     failed = sqlite_store.init_db("--keep-going").expect(5)
     assert "AB112 'store_broken.db_models' of broken" in failed.err
+    assert failed.out.count("imported") == 1
     assert sqlite_store.applied == {"core@c1", "sound@s1"}
 
 
