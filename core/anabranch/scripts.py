@@ -40,6 +40,7 @@ _REVISION = re.compile(
     r"^[ \t(]*(?:from\b.*\bimport\b.*|[^#\n]*[;,][ \t]*)?\brevision\b", re.MULTILINE
 )
 _DOWN_REVISION = re.compile(r"^down_revision\b", re.MULTILINE)
+_REVISION_ID = re.compile(r"^Revision ID:", re.MULTILINE)
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _AUTOCOMMIT = re.compile(
     r"\bautocommit_block\b|^transactional\b[^=\n]*=[ \t]*False\b", re.MULTILINE
@@ -229,6 +230,8 @@ def _header(text: str, path: Path) -> tuple[dict[str, Any] | None, str, bool]:
     if not _REVISION.search(text):
         if _DOWN_REVISION.search(text):
             raise _UnreadableError("it assigns down_revision and no revision.")
+        if not text.strip() or _REVISION_ID.search(text):
+            raise _UnreadableError("it is empty, or its end is missing.")
         return None, "", True
     match = _DOCSTRING.match(text)
     docstring, rest = (_unescaped(match[2]), text[match.end() :]) if match else ("", text)

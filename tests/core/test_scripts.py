@@ -358,6 +358,8 @@ def test_computed_header_of_a_file_that_fails_is_a_problem(
         ),
         ("revision = 'x1'\ndown_revision = {[]}\n", "TypeError: unhashable type"),
         (f"revision = 'x1'\ndown_revision = {'-' * 50_000}1\n", "nested too deeply"),
+        ("\n", "it is empty, or its end is missing."),
+        ('"""billing\n\nRevision ID: x1\nRevises:\n', "it is empty, or its end is missing."),
         (b"# coding: no-such-codec\nrevision = 'x1'\n", "unknown encoding"),
         (b"revision = 'x1'\ndown_revision = (\x00)\n", "null bytes"),
     ],
