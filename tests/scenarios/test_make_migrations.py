@@ -195,6 +195,13 @@ def test_core_starts_with_initialize_as_well(workbench: Workbench) -> None:
     assert "No change" in make(workbench, workbench.deployment).out
 
 
+def test_core_may_be_named_like_a_plugin(workbench: Workbench) -> None:
+    """As other commands have it; an empty name is not taken for it."""
+    workbench.develop(market(DRIFTED))
+    assert "No installed plugin is called ''." in make(workbench, "--plugin", "", code=2).err
+    assert "add column product.weight" in make(workbench, "--plugin", "core").out
+
+
 def test_unknown_plugin_is_answered_with_the_known_ones_and_the_lines_to_add(
     workbench: Workbench,
 ) -> None:

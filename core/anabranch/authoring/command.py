@@ -110,13 +110,13 @@ def write_revision(
 
 
 def _owner(application: str, discovery: Discovery, plugin: str | None) -> Owner:
-    if plugin is None:
+    name = CORE if plugin is None else normalise(plugin)
+    if name == CORE:
         return discovery.owners[0]
-    name = normalise(plugin)
     owner = discovery.get(name)
     names = [other.name for other in discovery.owners[1:]]
     package = name.replace("-", "_")
-    if owner is None or name == CORE:
+    if owner is None:
         raise UsageError(
             f"No installed plugin is called {plugin!r}.{did_you_mean(name, names)} "
             f"Installed plugins: {', '.join(names) or 'none'}.",
