@@ -113,6 +113,7 @@ def test_programs_that_have_the_database_open_see_the_restored_rows(
 def test_a_database_in_use_is_not_replaced(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another program writes and does not end: exit code 7, nothing changed."""
     monkeypatch.setattr("anabranch.restoring._TIMEOUT", 0.3)
+    monkeypatch.setattr("anabranch.sqlite._BUSY_TIMEOUT", 300)
     (backup,) = backups(store)
     before = store.database.dump()
     with closing(sqlite3.connect(file_of(store), isolation_level=None)) as other:
