@@ -1,8 +1,10 @@
-"""Indexes of PostgreSQL built or dropped CONCURRENTLY: no transaction keeps what they leave.
+"""Indexes of PostgreSQL built or dropped CONCURRENTLY, and what else commits by itself there.
 
-One that fails leaves an index that is INVALID: it is of no use, and in the way of the next try. One
-that is done may be there without a record, since the run was killed in between. Before such a
-statement runs the journal says so, so that the next run knows what it finds.
+No transaction keeps what they leave. An index that fails leaves one that is INVALID: it is of no
+use, and in the way of the next try. One that is done may be there without a record, since the run
+was killed in between. Before such a statement runs the journal says so, so that the next run knows
+what it finds. So it does before any other change in an ``autocommit_block()``; of those only a
+type's new value can be told to be done.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy import event
+from sqlalchemy import event, exc
 
 from anabranch.guards import Guard, GuardError
 from anabranch.objects import TableName
@@ -21,6 +23,7 @@ from anabranch.planning import Step
 from anabranch.recorder import Event, Recorder
 from anabranch.statements import uncommented
 from anabranch.tracking import ObjectTracker
+from anabranch.wording import text_of
 
 _PART = r'(?:"(?:[^"]|"")+"|[^\s".,(;]+)'
 _NAME = rf"(?:({_PART})\s*\.\s*)?({_PART})"
@@ -33,11 +36,22 @@ _DROP = re.compile(
     rf"DROP\s+INDEX\s+CONCURRENTLY\s+(?:IF\s+EXISTS\s+)?({_NAME})\s*(?:CASCADE|RESTRICT)?\s*;?\s*$",
     re.IGNORECASE,
 )
+_VALUE = re.compile(
+    rf"ALTER\s+TYPE\s+({_NAME})\s+ADD\s+VALUE\s+(?:IF\s+NOT\s+EXISTS\s+)?'((?:[^']|'')*)'",
+    re.IGNORECASE,
+)
+_CHANGE = re.compile(r"(?:CREATE|ALTER|DROP)\b", re.IGNORECASE)
 _VALID = sa.text(
     "SELECT i.indisvalid OR c.relkind = 'I' FROM pg_index i "
     "JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indexrelid = to_regclass(:name)"
 )
+_HAS_VALUE = sa.text(
+    "SELECT count(*) FROM pg_enum WHERE enumtypid = to_regtype(:name) AND enumlabel = :label"
+)
 _NOTHING = "DO $$ BEGIN END $$"
+
+# What says that there is already, or no more, what a statement would make or drop.
+_DONE = {"42P07", "42P06", "42710", "42701", "42P01", "42703", "42704", "3F000"}
 
 STARTED = "building"
 
@@ -68,6 +82,7 @@ class IndexGuard(Guard):
         self._names: list[str] = []
         self._lock_timeout = ""
         self._aside = False
+        self._doubtful = ""
         self._step: Step | None = None
 
     @contextmanager
@@ -94,9 +109,21 @@ class IndexGuard(Guard):
     @contextmanager
     def running(self, step: Step) -> Generator[None, None, None]:
         self._names = []
+        self._doubtful = ""
         self._step = step
         try:
             yield
+        except exc.DBAPIError as error:
+            state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+            if not self._doubtful or state not in _DONE:
+                raise
+            raise GuardError(
+                f"{text_of(error.orig or error)} [{self._doubtful[:300]}] A run that did not come "
+                "to its end had begun this, outside any transaction, and may have done it.",
+                step,
+                remedy="Look whether it is done. Then let the script leave it out where it is (IF "
+                "NOT EXISTS, IF EXISTS), or undo it by hand.",
+            ) from error
         finally:
             self._step = None
 
@@ -114,23 +141,34 @@ class IndexGuard(Guard):
         """Return the statement to run in the place of *statement*."""
         text = " ".join(uncommented(statement).split())
         create, drop = _CREATE.match(text), _DROP.match(text)
+        alone, name = drop is not None, drop[1] if drop is not None else ""
         if create is not None:
-            concurrently, index, schema, _ = create.groups()
+            keyword, index, schema, _ = create.groups()
+            alone = keyword is not None
             name = f"{schema}.{index}" if schema else index
             self._names.append(name)
-        elif drop is not None:
-            concurrently, name = "CONCURRENTLY", drop[1]
-        else:
-            return statement
         options = self._connection.get_execution_options()
-        if not concurrently or options.get("isolation_level") != "AUTOCOMMIT":
+        if not _CHANGE.match(text) or options.get("isolation_level") != "AUTOCOMMIT":
             return statement  # what is refused inside a transaction leaves nothing
         self._aside = True
         try:
-            done = self._prepare(step, text, name, create)
+            done = self._prepare(step, text, name, create) if alone else self._begin(step, text)
         finally:
             self._aside = False
         return _NOTHING if done else statement
+
+    def _begin(self, step: Step, text: str) -> bool:
+        """Note that *text* is begun; tell whether an interrupted run has done it already."""
+        if text not in self._began(step):
+            entry = self._entry(STARTED, step, detail=text)
+            self._recorder.record_events(self._connection, [entry])
+            return False
+        self._doubtful = text
+        value = _VALUE.match(text)
+        if value is None:
+            return False
+        label = value[value.lastindex or 0].replace("''", "'")
+        return bool(self._connection.scalar(_HAS_VALUE, {"name": value[1], "label": label}))
 
     def _prepare(self, step: Step, text: str, name: str, create: re.Match[str] | None) -> bool:
         """Make way for the statement *text*; tell whether an interrupted run has done it already.
@@ -151,6 +189,8 @@ class IndexGuard(Guard):
         return False
 
     def _after(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if not self._aside:
+            self._doubtful = ""
         if self._lock_timeout and "CONCURRENTLY" in statement.upper():
             value, self._lock_timeout = self._lock_timeout, ""
             self._connection.execute(

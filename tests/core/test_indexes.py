@@ -189,3 +189,45 @@ def test_an_index_waits_for_old_transactions_as_long_as_it_takes(
         assert store.upgrade(listener=Listener(progress=report)) == ["core@c2"]
     assert re.match(r"core@c2 waits for server process \d+ \(user postgres", told[1].note)
     assert uniques(store) == [("ix_name", True)]
+
+
+ENUM = "op.execute(\"CREATE TYPE mood AS ENUM ('sad')\")"
+VALUE = "op.execute(\"ALTER TYPE mood ADD VALUE 'it''s fine' BEFORE 'sad'\")"
+
+
+def killed_after(store: Store, *statements: str) -> None:
+    """A run is killed after *statements*, and the author takes nothing back of them."""
+    store.core(
+        revision_file("c1", upgrade=ENUM),
+        revision_file("c2", down="c1", upgrade=f"{block(*statements)}\n{KILL}"),
+    )
+    assert store.init_db().code == -signal.SIGKILL
+    mend(store, "os.kill(", "str((")
+    mend(store, "signal.SIGKILL)", "signal.SIGKILL))")
+
+
+def test_a_value_that_a_killed_run_added_to_a_type_is_not_added_again(store: Store) -> None:
+    killed_after(store, VALUE)
+    assert store.upgrade() == ["core@c2"]
+    values = store.database.execute("SELECT enumlabel FROM pg_enum ORDER BY enumsortorder")
+    assert [row["enumlabel"] for row in values] == ["it's fine", "sad"]
+
+
+def test_what_may_be_repeated_is_repeated_after_a_killed_run(store: Store) -> None:
+    killed_after(
+        store,
+        "op.execute('VACUUM pg_type')",
+        "op.execute('REINDEX TABLE CONCURRENTLY anabranch_object')",
+        "op.execute('CREATE TABLE IF NOT EXISTS one (id INTEGER)')",
+    )
+    assert store.upgrade() == ["core@c2"]
+
+
+def test_what_a_killed_run_may_have_done_is_told_where_it_is_in_the_way(store: Store) -> None:
+    killed_after(store, "op.execute('CREATE TABLE one (id INTEGER)')", VALUE)
+    with pytest.raises(RevisionError, match="may have done it") as raised:
+        store.upgrade()
+    assert (raised.value.code, raised.value.exit_code) == ("AB301", 6)
+    assert "IF NOT EXISTS" in raised.value.remedy
+    mend(store, "CREATE TABLE one", "CREATE TABLE IF NOT EXISTS one")
+    assert store.upgrade() == ["core@c2"]
