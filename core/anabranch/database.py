@@ -221,7 +221,7 @@ class Database:
         """Say that another program writes to the database and did not end in time."""
         return LockError(
             f"{self.title} is in use by another program: {error.orig}.",
-            remedy="Stop what writes to it, then run the same command again.",
+            remedy="Stop what uses it, then run the same command again.",
             state=state,
         )
 

@@ -59,6 +59,11 @@ def test_a_rebuilt_table_is_as_asked_or_as_it_was(options: tuple[str, ...]) -> N
     assert int(found[2]) > 0
 
 
+def test_a_long_reader_holds_up_neither_the_run_nor_other_readers() -> None:
+    out = campaign("readers", "--database", "postgresql", "--rounds", "1", "--hold", "3", "3")
+    assert re.search(r"anabranch: 1 rounds, 1 succeeded; [1-9]\d* reads by others, 0 refused", out)
+
+
 def test_deployments_live_as_a_simple_model_says() -> None:
     out = campaign("lives", "--sequences", "8", "--steps", "10", "--seed", "7")
     assert re.search(r"\d+ sequences, \d+ steps compared, 0 differ", out), out
