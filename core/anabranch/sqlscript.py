@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
 
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
+from alembic.util import CommandError
+from sqlalchemy import exc
 
 from anabranch.access import Access
 from anabranch.bookkeeping import write_adoption
@@ -32,6 +35,7 @@ from anabranch.projection import Projection
 from anabranch.reading import Reading, adopted_rows, read_database
 from anabranch.recorder import Event, State, shown_ids
 from anabranch.revision import AppliedRevision, RevisionKey
+from anabranch.standin import StandIn, StandInError, schema_of, stand_in
 from anabranch.statementlog import DIALECTS as STATEMENT_DIALECTS
 from anabranch.structure import all_tables
 from anabranch.transactions import Unit, units_of
@@ -74,6 +78,7 @@ def write_sql(
         )
     objects: tuple[OwnedObject, ...] = ()
     tables: Collection[TableName] = ()
+    schema: tuple[str, ...] = ()
     if from_nothing:
         reading = read_database(access.installation, access.recorder, None)
     else:
@@ -82,9 +87,18 @@ def write_sql(
                 objects = access.recorder.objects(connection)
                 schemas = {item.table.schema for item in objects}
                 tables = all_tables(connection, schemas, access.recorder.table_names)
+                schema = schema_of(connection) if own == "sqlite" else ()
     reading.require_sound()
-    writer = _Writer(access, reading, metadata, dialect or own, objects, tables)
-    text = writer.write("" if from_nothing else access.database.title)
+
+    def write(there: StandIn | None) -> tuple[_Writer, str]:
+        writer = _Writer(access, reading, metadata, dialect or own, objects, tables, there)
+        return writer, writer.write("" if from_nothing else access.database.title)
+
+    try:
+        with stand_in(schema) if (dialect or own) == "sqlite" else nullcontext() as there:
+            writer, text = write(there)
+    except StandInError:
+        writer, text = write(None)
     return SqlScript(
         text=text,
         dialect=dialect or own,
@@ -108,6 +122,7 @@ class _Writer:
         dialect: str,
         objects: Iterable[OwnedObject],
         tables: Collection[TableName],
+        there: StandIn | None,
     ) -> None:
         self.plan = reading.plan()
         self.warnings: list[str] = []
@@ -122,7 +137,10 @@ class _Writer:
         self._tables = tables
         self._lines: list[str] = []
         self._tracker: ScriptTracker | None = None
-        self._is_running = False
+        self._stand_in = there
+        self._stood_in = False
+        self._is_refused = False
+        self._held: list[str] | None = None
         self._run = uuid.uuid4().hex[:12]
 
     def write(self, source: str) -> str:
@@ -151,7 +169,10 @@ class _Writer:
                 connection, self._objects, recorder.table_names, self._tables
             )
             self._units(context, cast(Any, connection), scripts)
-        return "\n".join(self._lines) + "\n"
+        text = "\n".join(self._lines) + "\n"
+        if self._stand_in is not None and self._stood_in:
+            self._stand_in.verify(text)
+        return text
 
     def _units(
         self,
@@ -176,6 +197,7 @@ class _Writer:
                 cause = self._step(step, context, connection, scripts[step.key], projection)
                 if cause:
                     refused.append(f"{step.key} ({step.revision.path}): {cause}")
+                    self._is_refused = True
             context.impl.emit_commit()
         if refused:
             raise RefusedError(
@@ -228,20 +250,56 @@ class _Writer:
             self._owners[owner.name] = owner_metadata(owner, self._core_metadata)
         use_metadata(context, self._owners[owner.name])
         connection.asked.clear()
-        self._is_running = True
+        held: list[str] = []
+        self._held = held
         try:
             script.upgrade()
+        except (CommandError, exc.NoInspectionAvailable) as error:
+            # A batch rebuild, or a look at what there is.
+            self._held = None
+            if self._stand_in is None:
+                return cause_of(error, self._database)
+            if self._is_refused:
+                return ""  # what it would look at is not there, and there will be no script
+            return self._stand(step, connection, script, projection)
         except (Exception, SystemExit) as error:
             return cause_of(error, self._database)
         finally:
-            self._is_running = False
+            self._held = None
         if connection.asked:
             return f"it asked for {connection.asked[0]}"
+        for statement in held:
+            self._take(statement)
+            tracker.feed(statement)
         for statement in tracker.unread:
             shown = " ".join(statement.split())[:100]
             self.warnings.append(f"{step.key}: what this makes is not recorded: {shown}")
         tracker.unread.clear()
         changes = tracker.finish(step.key)
+        self._record(step, connection, owner.distribution, owner.version, changes, projection)
+        return ""
+
+    def _stand(
+        self, step: Step, connection: Any, script: ModuleType, projection: Projection
+    ) -> str:
+        """Write what a revision does that must look at the database, by running it elsewhere."""
+        there, tracker, recorder = self._stand_in, self._tracker, self._recorder
+        owner = self._discovery.get(step.key.owner)
+        assert there is not None and tracker is not None and owner is not None
+        try:
+            statements, changes, objects = there.run(
+                step,
+                script.upgrade,
+                self._owners[owner.name],
+                tracker,
+                version_table=recorder.version_table.name,
+                ignored=recorder.table_names,
+            )
+        except (Exception, SystemExit) as error:
+            return cause_of(error, self._database)
+        self._stood_in = True
+        self._say(*(f"{statement};" for statement in statements))
+        self._tracker = ScriptTracker(connection, objects, recorder.table_names, there.tables())
         self._record(step, connection, owner.distribution, owner.version, changes, projection)
         return ""
 
@@ -294,9 +352,12 @@ class _Writer:
     def _take(self, statement: str) -> None:
         if statement == "BEGIN" and self._dialect == "sqlite":
             statement = "BEGIN IMMEDIATE"
+        if self._held is not None:
+            self._held.append(statement)
+            return
         self._say(f"{statement};")
-        if self._is_running and self._tracker is not None:
-            self._tracker.feed(statement)
+        if self._stand_in is not None and not self._is_refused:
+            self._stand_in.follow(statement)
 
     def _say(self, *lines: str) -> None:
         self._lines.extend(lines)

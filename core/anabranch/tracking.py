@@ -144,6 +144,11 @@ class ObjectTracker:
             event.remove(self._connection, "after_cursor_execute", self._after)
             event.remove(self._connection, "rollback", self._undone)
 
+    @property
+    def objects(self) -> tuple[OwnedObject, ...]:
+        """What is recorded by now; views and types are not among it."""
+        return tuple(item for items in self._objects.values() for item in items.values())
+
     def claim(self, index: str) -> None:
         """Take *index*, which is there already, for one that the running revision creates."""
         for table, shape in self._seen.shapes.items():
