@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from anabranch import DestructiveError
 from support.databases import Database
@@ -204,3 +205,35 @@ def test_rows_of_others_are_asked_about_in_a_fresh_installation(store: Store) ->
     with pytest.raises(DestructiveError):
         store.upgrade()
     assert store.database.rows("item") == KEPT
+
+
+def test_a_table_that_the_migrating_role_may_not_read_is_left_out(
+    postgresql_store: Store,
+) -> None:
+    """It is its own, in a schema that is closed to it."""
+    store = postgresql_store
+    prepare(store, ROWS, "CREATE SCHEMA closed", "CREATE TABLE closed.secret (id INTEGER)")
+    role = "reader_of_less"
+    name = sa.make_url(store.database.url).database
+    store.database.execute(
+        f"DROP ROLE IF EXISTS {role}",
+        f"CREATE ROLE {role}",
+        f"GRANT ALL ON DATABASE {name} TO {role}",
+        f"GRANT ALL ON SCHEMA public TO {role}",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+        f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}",
+        f"ALTER TABLE closed.secret OWNER TO {role}",
+        f"ALTER TABLE item OWNER TO {role}",
+    )
+    url = sa.make_url(store.database.url).update_query_dict({"options": f"-c role={role}"})
+    store.configure(url=url.render_as_string(hide_password=False))
+    try:
+        with pytest.raises(DestructiveError, match="past SQLAlchemy"):
+            upgrade(store, DROP)
+        assert store.applied == {"core@c1"}
+    finally:
+        store.database.execute(
+            f"REASSIGN OWNED BY {role} TO CURRENT_USER",
+            f"DROP OWNED BY {role}",
+            f"DROP ROLE {role}",
+        )
