@@ -108,7 +108,8 @@ class RebuildGuard(Guard):
         event.listen(self._connection, "before_cursor_execute", self._before, retval=True)
         event.listen(self._connection, "after_cursor_execute", self._after)
         try:
-            yield
+            with _unwarned():
+                yield
         finally:
             event.remove(self._connection, "before_cursor_execute", self._before)
             event.remove(self._connection, "after_cursor_execute", self._after)
@@ -124,8 +125,7 @@ class RebuildGuard(Guard):
         self._step = step
         self._is_running = True
         try:
-            with _unwarned():
-                yield
+            yield
         finally:
             self._is_running = False
             if is_usable(connection):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -15,7 +15,7 @@ from anabranch_plugins_api import Seed
 
 
 def sow(
-    seeds: Iterable[tuple[str, Seed]],
+    seeds: Sequence[tuple[str, Seed]],
     *,
     database: Database,
     connection: sa.Connection,
@@ -33,6 +33,8 @@ def sow(
     :param run: the run that the journal is to name, as *actor* is who started it.
     :raises HookError: for the first that failed, once the others had their turn.
     """
+    if not seeds:
+        return ()
     with connection.begin():
         versions = _sown(recorder.events(connection), _since(recorder.read(connection)))
     sown: list[str] = []
