@@ -19,6 +19,8 @@ from anabranch.wording import did_you_mean
 Direction = Literal["upgrade", "downgrade"]
 """Which function of the scripts is called."""
 
+_SHORTEST = 4  # letters that may stand for an id, as with Alembic
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -125,7 +127,7 @@ def revisions_named(graph: Graph, name: str) -> tuple[RevisionKey, ...]:
     own = graph.of(owner)
     if own and (id_ in ("head", "heads") or "@" not in name):
         return graph.heads(owner)
-    if (key := RevisionKey(owner, id_)) in graph.installed:
+    if (key := revision_of([key for key in own if key in graph.installed], id_)) is not None:
         return (key,)
     if own:
         raise UsageError(
@@ -137,3 +139,20 @@ def revisions_named(graph: Graph, name: str) -> tuple[RevisionKey, ...]:
         f"No installed owner is called {owner!r}.{did_you_mean(owner, owners)}",
         remedy=f"A target reads owner@revision; owners with revisions: {', '.join(owners)}.",
     )
+
+
+def revision_of(keys: Collection[RevisionKey], id_: str) -> RevisionKey | None:
+    """Return the one of an owner's *keys* with that id, or the only one whose id begins so.
+
+    :param id_: at least four letters of an id, unless it is all of it.
+    :raises UsageError: if several begin so.
+    """
+    found = [key for key in keys if key.id == id_]
+    if not found and len(id_) >= _SHORTEST:
+        found = [key for key in keys if key.id.startswith(id_)]
+    if len(found) > 1:
+        raise UsageError(
+            f"{id_!r} may mean {', '.join(sorted(map(str, found)))}.",
+            remedy="Say more of the revision.",
+        )
+    return found[0] if found else None

@@ -12,7 +12,7 @@ from anabranch.errors import UsageError
 from anabranch.graph import Graph
 from anabranch.names import normalise
 from anabranch.operations import CODE, SQL, read_operations
-from anabranch.planning import Plan, Step
+from anabranch.planning import Plan, Step, revision_of
 from anabranch.revision import Revision, RevisionKey
 from anabranch.wording import did_you_mean
 
@@ -53,8 +53,10 @@ def make_reversal(graph: Graph, applied: Collection[RevisionKey], target: str) -
         )
     if match := _RELATIVE.fullmatch(id_):
         stays = _steps_back(graph, own, int(match[1]))
+    elif id_ == "base":
+        stays = None
     else:
-        stays = None if id_ == "base" else RevisionKey(owner, id_)
+        stays = revision_of(own, id_) or RevisionKey(owner, id_)
     if stays is not None and stays not in own:
         raise UsageError(
             f"{owner} has no applied revision {id_!r}.{did_you_mean(id_, [key.id for key in own])}",

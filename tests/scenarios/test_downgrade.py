@@ -115,6 +115,29 @@ def test_a_target_may_be_relative(store: Store, target: str, left: set[str]) -> 
     assert store.applied == {"core@c1"}
 
 
+def test_a_target_may_be_cut_short(tmp_path: Path, sqlite_database: Database) -> None:
+    """To four letters, where only one revision begins so: up and down, and for a stamp."""
+    store = Store(tmp_path, sqlite_database)
+    ids = ("4f1c07", "4f1c33", "90aa12")
+    files = [
+        revision_file(
+            id_, down=down, upgrade=table(f"t{id_}"), downgrade=f"op.drop_table('t{id_}')"
+        )
+        for id_, down in zip(ids, [None, *ids[:-1]], strict=True)
+    ]
+    store.core(*files)
+    assert store.upgrade("core@4f1c0") == ["core@4f1c07"]
+    assert store.upgrade("core@90aa") == ["core@4f1c33", "core@90aa12"]
+    with store.manager() as manager:
+        with pytest.raises(UsageError, match="'4f1c' may mean core@4f1c07, core@4f1c33"):
+            manager.downgrade(store.deployment, "core@4f1c")
+        for short in ("4f1", "4f1x"):
+            with pytest.raises(UsageError, match=f"no applied revision '{short}'"):
+                manager.downgrade(store.deployment, f"core@{short}")
+        manager.stamp(store.deployment, "core@4f1c3")
+    assert store.applied == {"core@4f1c07", "core@4f1c33"}
+
+
 def test_what_needs_only_the_target_itself_stays(store: Store) -> None:
     """Gifts needs billing's first revision, which stays: it is not in the way, nor is its file."""
     store.plugin("billing", *BILLING)
