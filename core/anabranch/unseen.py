@@ -34,6 +34,7 @@ from anabranch.wording import counted
 _DRIVER = re.compile(
     rb"\.\s*(?:\w*connection|cursor)\b|\bexecutescript\b|\braw_connection\b", re.IGNORECASE
 )
+_DOWNGRADE = re.compile(rb"^def downgrade\b.*?(?=^[A-Za-z_@]|\Z)", re.MULTILINE | re.DOTALL)
 _DROP = re.compile(rb"\bdrop\b", re.IGNORECASE)
 # What the server does by itself, or takes along.
 _BLOCK = re.compile(
@@ -345,8 +346,10 @@ def refuse_unseen(plan: Plan) -> None:
 
 
 def _speaks(step: Step, of: re.Pattern[bytes]) -> bool:
+    """Tell whether what an upgrade runs speaks *of* something; a ``downgrade()`` often drops."""
     with suppress(OSError):
-        return of.search(Path(step.revision.path).read_bytes()) is not None
+        text = _DOWNGRADE.sub(b"", Path(step.revision.path).read_bytes())
+        return of.search(text) is not None
     return False
 
 

@@ -193,6 +193,17 @@ def test_where_nothing_can_be_taken_back_the_text_is_refused(mariadb_store: Stor
     assert upgrade(mariadb_store, DROP, allow_destructive=True) == ["core@c2"]
 
 
+def test_only_what_an_upgrade_says_counts_there(mariadb_store: Store) -> None:
+    prepare(mariadb_store, ROWS)
+    body = "op.get_bind().connection.cursor().execute('CREATE TABLE other (id INTEGER)')"
+    down = "op.execute('DROP TABLE other')"
+    mariadb_store.core(
+        revision_file("c1", upgrade=ITEM),
+        revision_file("c2", down="c1", upgrade=body, downgrade=down),
+    )
+    assert mariadb_store.upgrade() == ["core@c2"]
+
+
 def test_a_fresh_installation_is_not_asked(store: Store) -> None:
     source = revision_file("c2", down="c1", upgrade=f"op.execute({ROWS!r})\n{DROP}")
     store.core(revision_file("c1", upgrade=ITEM), source)
