@@ -143,7 +143,8 @@ def _purge(
         try:
             executor.run(departure.reversal.plan, whole)
         except AnabranchError as error:
-            error.remedy += " Or say --no-downgrades: what is recorded is dropped without them."
+            if not isinstance(error, RefusedError):  # which the rest of the purge raises
+                error.remedy += " Or say --no-downgrades: what is recorded is dropped without them."
             raise
     else:
         with connection.begin():

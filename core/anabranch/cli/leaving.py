@@ -84,8 +84,10 @@ def purge_command(manager: Manager) -> click.Command:
                 listener=LISTENER,
             )
             console.say(f"Done: {' and '.join(done.names)} purged.")
+            access = app.open(deployment_dir)
+            taking_part = {owner.name for owner in app.discover().owners} - access.disabled
             for name in done.names:
-                if app.discover().get(name) is not None:
+                if name in taking_part:
                     console.say(
                         f"{name} is still installed: the next init-db creates it again, unless it "
                         "is uninstalled or disabled."
