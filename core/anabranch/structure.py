@@ -123,8 +123,8 @@ def _read(inspector: sa.Inspector, schema: str, names: list[str]) -> dict[str, S
             parts[name]["unique constraint", called] = _part(unique["column_names"])
     for name, checks in read("check_constraints").items():
         for check in checks if name in parts else ():
-            called = check["name"] or f"({check['sqltext']})"
-            parts[name]["check", called] = Part(f"({check['sqltext']})")
+            text = f"({_closed(check['sqltext'])})"
+            parts[name]["check", check["name"] or text] = Part(text)
     for name, indexes in read("indexes").items():
         for index in indexes if name in parts else ():
             if not index.get("duplicates_constraint"):

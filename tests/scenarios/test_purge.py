@@ -285,7 +285,7 @@ def test_a_constraint_and_the_column_it_is_on_go_from_anothers_table(store: Stor
 
 RICH = (
     "CREATE TABLE shelf (id INTEGER PRIMARY KEY AUTOINCREMENT, "
-    "name TEXT COLLATE NOCASE NOT NULL, price INTEGER CHECK (price > 0), "
+    "name TEXT COLLATE NOCASE NOT NULL, price INTEGER CHECK (price > 0),\n"
     "twice INTEGER GENERATED ALWAYS AS (price * 2) STORED, UNIQUE (name) ON CONFLICT IGNORE)",
     "CREATE TABLE log (text TEXT)",
     "CREATE INDEX ix_shelf_low ON shelf (lower(name) DESC) WHERE price < 9",
