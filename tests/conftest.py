@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -13,13 +14,20 @@ import pytest
 
 from support import mariadb, postgres
 from support.databases import Database, sqlite
-from support.sites import Site
+from support.sites import SOURCE_ROOTS, Site
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 hypothesis.settings.register_profile("default", deadline=None, derandomize=False)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if IN_CI else "default")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile our sources first: the processes that tests start would do it over and over."""
+    if not hasattr(config, "workerinput"):
+        for root in SOURCE_ROOTS:
+            compileall.compile_dir(root, quiet=1)
 
 
 @pytest.fixture(scope="session", autouse=True)
