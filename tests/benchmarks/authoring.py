@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from benchmarks.databases import Dialect, fresh_urls
 from benchmarks.figures import Sample, Spread, in_process, interleaved, ratios
+from benchmarks.results import store
 from benchmarks.trees import APPLICATION
 from support.sites import Site
 from support.trees import host, plugin, revision_file
@@ -143,8 +144,11 @@ def main() -> None:
     parser.add_argument("--database", default="sqlite", choices=("sqlite", "postgresql"))
     parser.add_argument("--tables", type=int, default=1000)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--store", action="store_true", help="Keep the samples for the docs.")
     options = parser.parse_args()
     found = measure(options.database, options.tables, options.pairs)
+    if options.store:
+        store(f"authoring {options.tables} {options.database}", found)
     for name, samples in found.items():
         print(f"{name:8} {Spread.of([each['cpu'] for each in samples])} s CPU")
     print(f"ours / stock: {ratios(found['ours'], found['stock'], 'cpu')} CPU")

@@ -8,7 +8,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,19 @@ TESTS = Path(__file__).parents[1]
 
 Sample = dict[str, float]
 """``cpu`` and ``wall`` in seconds, ``memory`` in KiB."""
+
+# A process of its own, and a small one: the peak memory of a process is never less than what the
+# one that started it had.
+_LAUNCH = """
+import json, os, sys, time
+started = time.perf_counter()
+quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)
+_, status, usage = os.wait4(child, 0)
+wall, cpu = time.perf_counter() - started, usage.ru_utime + usage.ru_stime
+print(json.dumps({"cpu": cpu, "wall": wall, "memory": usage.ru_maxrss}))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
 @dataclass(frozen=True)
@@ -85,26 +97,18 @@ def whole_process(
     command: Sequence[str | Path], environment: Mapping[str, str], cwd: Path | None = None
 ) -> Sample:
     """Run *command* and measure all of it, the start of Python included."""
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        list(map(str, command)),
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _LAUNCH, *map(str, command)],
         cwd=cwd,
         env=compiled(environment),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
-    assert process.stderr
-    err = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    process.stderr.close()
-    if process.returncode:
-        raise RuntimeError(f"{command} failed:\n{err.decode()[-4000:]}")
-    return {
-        "cpu": usage.ru_utime + usage.ru_stime,
-        "wall": time.perf_counter() - started,
-        "memory": usage.ru_maxrss,
-    }
+    if done.returncode:
+        raise RuntimeError(f"{command} failed:\n{done.stderr[-4000:]}")
+    sample: Sample = json.loads(done.stdout)
+    return sample
 
 
 def short(number: float) -> str:

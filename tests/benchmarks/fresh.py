@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks import tools
 from benchmarks.databases import Dialect, fresh_urls
 from benchmarks.figures import Sample, Spread, in_process, interleaved, ratios
+from benchmarks.results import store
 from benchmarks.trees import Kind, Tree
 
 OURS = "anabranch"
@@ -68,11 +69,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tools", nargs="*", default=[*FLOORS, OURS, *RIVALS])
+    parser.add_argument("--store", action="store_true", help="Keep the samples for the docs.")
     options = parser.parse_args()
     plugins, revisions = map(int, options.tree.split("x"))
     kind: Kind = options.kind
     tree = Tree(plugins, revisions, kind, options.seed)
     found = measure(tree, options.database, options.tools, options.pairs)
+    if options.store:
+        store(f"fresh {tree} {options.database}", found.samples)
     print(f"{tree}, {len(tree)} revisions, {options.database}, {options.pairs} pairs")
     print(f"{'tool':24}{'CPU s':24}{'wall s':24}{'CPU / ours':24}{'ours / it':24}{'MiB':>6}")
     for name in options.tools:

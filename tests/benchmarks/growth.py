@@ -16,6 +16,7 @@ from anabranch.graph import Graph
 from anabranch.planning import make_plan
 from anabranch.revision import AppliedRevision, Revision
 from benchmarks.figures import exponent, short
+from benchmarks.results import store
 from support.graphs import ran, revision
 
 SIZES = (1000, 2000, 4000, 8000, 16000)
@@ -95,8 +96,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", nargs="*", type=int, default=list(SIZES))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--store", action="store_true", help="Keep the samples for the docs.")
     options = parser.parse_args()
-    for growth in measure(options.sizes, options.rounds):
+    found = measure(options.sizes, options.rounds)
+    if options.store:
+        samples = {
+            f"{each.shape}, {each.state}": [
+                {"size": size, "cpu": seconds}
+                for size, seconds in zip(each.sizes, each.seconds, strict=True)
+            ]
+            for each in found
+        }
+        store("growth", samples)
+    for growth in found:
         cells = "".join(f"{short(each * 1000):>10}" for each in growth.seconds)
         print(f"{growth.shape:22}{growth.state:9}{cells} ms   exponent {growth.exponent:.2f}")
 

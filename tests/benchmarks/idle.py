@@ -1,8 +1,7 @@
-"""Commands with nothing to do, as whole processes: ``python -m benchmarks.idle --tree 100x100``.
+"""Commands with nothing to do, as whole processes: ``python -m benchmarks.idle --trees 2x5``.
 
-Beside the floor, which imports SQLAlchemy and click and connects, and stock Alembic's
-``upgrade heads`` and ``current``. CPU seconds and peak memory of the process, Python's start
-included.
+Beside the floor, which imports SQLAlchemy and click and connects, and the program ``alembic
+upgrade heads``. CPU seconds and peak memory of the process, Python's start included.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from benchmarks import tools
 from benchmarks.figures import Sample, Spread, in_process, interleaved, ratios, whole_process
+from benchmarks.results import store
 from benchmarks.trees import APPLICATION, Tree, write_site
 
 IMPORTS = "imports and a connect"
@@ -29,62 +28,47 @@ COMMANDS = {
     "db history": ["db", "history"],
 }
 _CONNECT = "import sqlalchemy, click; sqlalchemy.create_engine({url!r}).connect().close()"
-_ALEMBIC = (
-    "import sys; from pathlib import Path; from benchmarks import tools; "
-    "tools.alembic(Path({directory!r}), {url!r})()"
-)
+
+Samplers = dict[str, Callable[[], Sample]]
 
 
-@dataclass(frozen=True)
-class Idle:
-    """What commands with nothing to do took."""
-
-    tree: Tree
-    samples: dict[str, list[Sample]]
-
-    def seconds(self, name: str) -> Spread:
-        return Spread.of([sample["cpu"] for sample in self.samples[name]])
-
-    def megabytes(self, name: str) -> Spread:
-        return Spread.of([sample["memory"] / 1024 for sample in self.samples[name]])
-
-    def times(self, name: str, other: str, measure: str = "cpu") -> Spread:
-        """How many times what *other* took *name* took."""
-        return ratios(self.samples[name], self.samples[other], measure)
-
-
-def measure(tree: Tree, pairs: int, *, rival: bool = True) -> Idle:
-    """Install *tree*, then run each command *pairs* times."""
+def measure(trees: Sequence[Tree], pairs: int, *, rival: bool = True) -> dict[str, list[Sample]]:
+    """Install each of *trees*, then run each command *pairs* times, all of them in turns."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        directory = Path(folder)
-        site = write_site(tree, directory / "site")
-        tools.write_environment(directory)
+        samplers: Samplers = {}
+        for tree in trees:
+            samplers |= _samplers(tree, Path(folder) / f"{tree.shape}", rival=rival)
+        for sampler in samplers.values():
+            sampler()
+        return interleaved(samplers, pairs)
+
+
+def _samplers(tree: Tree, directory: Path, *, rival: bool) -> Samplers:
+    site = write_site(tree, directory / "site")
+    deployment = directory / "deployment"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, [*site.paths, Path(__file__).parents[1]])),
+        "XDG_CACHE_HOME": str(directory / "cache"),
+    }
+    ours: list[str | Path] = [sys.executable, "-m", APPLICATION]
+    whole_process([*ours, "init-db", deployment], environment)
+    time.sleep(2.1)  # until an edit could not pass unnoticed, nothing is cached
+    url = f"sqlite:///{deployment / f'{APPLICATION}.sqlite'}"
+    commands: dict[str, list[str | Path]] = {
+        f"{tree.shape} {name}": [*ours, *words, deployment] for name, words in COMMANDS.items()
+    }
+    commands[IMPORTS] = [sys.executable, "-c", _CONNECT.format(url=url)]
+    if rival:
         stock = f"sqlite:///{directory / 'stock.sqlite'}"
-        deployment = directory / "deployment"
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(map(str, [*site.paths, Path(__file__).parents[1]])),
-            "XDG_CACHE_HOME": str(directory / "cache"),
-        }
-        ours = [sys.executable, "-m", APPLICATION]
-        whole_process([*ours, "init-db", deployment], environment)
-        time.sleep(2.1)  # until an edit could not pass unnoticed, nothing is cached
-        url = f"sqlite:///{deployment / f'{APPLICATION}.sqlite'}"
-        commands: dict[str, list[str | Path]] = {
-            IMPORTS: [sys.executable, "-c", _CONNECT.format(url=url)],
-            **{name: [*ours, *words, deployment] for name, words in COMMANDS.items()},
-        }
-        if rival:
-            in_process("alembic", directory, stock, {})
-            text = _ALEMBIC.format(directory=str(directory), url=stock)
-            commands["alembic upgrade heads"] = [sys.executable, "-c", text]
-        for command in commands.values():
-            whole_process(command, environment)
-        samplers = {
-            name: partial(whole_process, command, environment) for name, command in commands.items()
-        }
-        samplers["check_current"] = partial(_check, directory, url, environment)
-        return Idle(tree, interleaved(samplers, pairs))
+        ini = tools.write_program(directory, stock)
+        commands[f"{tree.shape} alembic"] = [
+            *(sys.executable, "-m", "alembic", "-c", ini, "upgrade", "heads")
+        ]
+    return {
+        **{name: partial(whole_process, words, environment) for name, words in commands.items()},
+        f"{tree.shape} check_current": partial(_check, directory, url, environment),
+    }
 
 
 def _check(directory: Path, url: str, environment: Mapping[str, str]) -> Sample:
@@ -93,23 +77,22 @@ def _check(directory: Path, url: str, environment: Mapping[str, str]) -> Sample:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tree", default="2x5", metavar="PxR")
+    parser.add_argument("--trees", nargs="*", default=["2x5"], metavar="PxR")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-rival", action="store_true")
+    parser.add_argument("--store", action="store_true", help="Keep the samples for the docs.")
     options = parser.parse_args()
-    plugins, revisions = map(int, options.tree.split("x"))
-    tree = Tree(plugins, revisions, "empty", options.seed)
-    found = measure(tree, options.pairs, rival=not options.no_rival)
-    print(f"{tree}, {len(tree)} revisions, {options.pairs} pairs")
-    print(f"{'':24}{'CPU s':26}{'/ imports':26}{'/ init-db':26}MiB")
-    for name in found.samples:
-        cells = (
-            found.seconds(name),
-            found.times(name, IMPORTS),
-            found.times(name, "init-db"),
-            found.megabytes(name),
-        )
+    shapes = [map(int, name.split("x")) for name in options.trees]
+    trees = [Tree(plugins, each, "empty", options.seed) for plugins, each in shapes]
+    found = measure(trees, options.pairs, rival=not options.no_rival)
+    if options.store:
+        store("idle", found)
+    print(f"{options.pairs} pairs\n{'':24}{'CPU s':26}{'/ imports':26}MiB")
+    for name, samples in found.items():
+        cpu = Spread.of([each["cpu"] for each in samples])
+        memory = Spread.of([each["memory"] / 1024 for each in samples])
+        cells = (cpu, ratios(samples, found[IMPORTS], "cpu"), memory)
         print(f"{name:24}{''.join(str(cell).ljust(26) for cell in cells)}")
 
 

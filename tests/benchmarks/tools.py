@@ -7,11 +7,14 @@ reading, ordering or watching anything.
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import json
 import logging
+import re
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,22 @@ def write_environment(directory: Path) -> None:
     """Write what stock Alembic needs beside the revisions."""
     (directory / "alembic").mkdir()
     (directory / "alembic" / "env.py").write_text(_ENV)
+
+
+def write_program(directory: Path, url: str) -> Path:
+    """Set up the program ``alembic`` as ``alembic init`` does it; returns its ``alembic.ini``."""
+    from alembic import command
+    from alembic.config import Config
+
+    ini = directory / "alembic.ini"
+    with redirect_stdout(io.StringIO()):
+        command.init(Config(str(ini)), str(directory / "program"))
+    text = re.sub(r"^sqlalchemy.url = .*", f"sqlalchemy.url = {url}", ini.read_text(), flags=re.M)
+    locations = "\n    ".join(_locations(directory))
+    text = re.sub(r"^path_separator *=.*", "path_separator = newline", text, flags=re.M)
+    text = text.replace("[alembic]", f"[alembic]\nversion_locations =\n    {locations}", 1)
+    ini.write_text(text)
+    return ini
 
 
 def _rows(directory: Path) -> list[list[str]]:

@@ -59,7 +59,11 @@ class Tree:
     seed: int = 1
 
     def __str__(self) -> str:
-        return f"{self.plugins}x{self.revisions} {self.kind}"
+        return f"{self.shape} {self.kind}"
+
+    @property
+    def shape(self) -> str:
+        return f"{self.plugins}x{self.revisions}"
 
     def __len__(self) -> int:
         return len(self.planted)
