@@ -19,9 +19,13 @@ from anabranch.errors import (
 )
 from anabranch.guards import GuardError
 from anabranch.ledger import LostWorkError, is_commit
+from anabranch.mysql import number_of
 from anabranch.planning import Direction, Step
 from anabranch.revision import CORE, RevisionKey
 from anabranch.wording import counted, text_of
+
+_DISK_FULL = "53100"  # PostgreSQL's
+_NO_ROOM = {1021, 1114}  # MariaDB's: the disk, the table or its tablespace is full
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,8 @@ def failure_of(
     remedy = "Mend the revision, then run the same command again."
     if step.key in outcome.committed:
         remedy = "Run the same command again; it goes on from there."
+    elif is_out_of_room(error):
+        remedy = "Make room where the database is, then run the same command again."
     elif is_lost:
         remedy = "See that the server can be reached, and run the same command again; it goes on."
     elif (owner := step.key.owner) != CORE and outcome.direction == "upgrade":
@@ -158,6 +164,16 @@ def is_disconnect(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def is_out_of_room(error: BaseException) -> bool:
+    """Tell whether the database had no room left on its disk."""
+    cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    return (
+        (isinstance(cause, sqlite3.OperationalError) and "disk is full" in str(cause))
+        or (getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)) == _DISK_FULL
+        or number_of(cause) in _NO_ROOM
+    )
 
 
 def is_interrupt(error: BaseException) -> bool:

@@ -163,6 +163,21 @@ def test_several_damaged_scripts_are_all_named(store: Store) -> None:
     assert store.database.schema() == {}
 
 
+NO_ROOM = {
+    "sqlite": "op.execute('PRAGMA max_page_count=1')\n"
+    "op.execute('CREATE TABLE big AS SELECT zeroblob(1000000) AS x')",
+    "postgresql": "op.execute("
+    "\"DO $$ BEGIN RAISE 'the disk is full' USING ERRCODE = 'disk_full'; END $$\")",
+}
+
+
+def test_a_full_disk_is_not_blamed_on_the_revision(store: Store) -> None:
+    store.core(revision_file("c1", upgrade=NO_ROOM[store.database.backend]))
+    failed = store.init_db().expect(5)
+    assert "disk is full" in failed.err
+    assert "Next:  Make room where the database is, then run the same command again." in failed.err
+
+
 SWALLOWED = """
 try:
     op.execute("INSERT OR ROLLBACK INTO customer (id) VALUES (1), (1)")
