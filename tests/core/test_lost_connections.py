@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from anabranch import AnabranchError, RevisionError
 from anabranch.listening import Listener, Progress
+from anabranch_plugins_api import hookimpl
 from support.databases import Database
 from support.lossy import lossy_way
 from support.store import Store, table
@@ -97,8 +99,18 @@ def test_what_is_applied_is_said_where_the_connection_is_lost_after_it(
                 "WHERE application_name LIKE 'anabranch%'"
             )
 
-    with pytest.raises(AnabranchError, match="cannot be opened") as raised:
-        store.upgrade(listener=Listener(progress=report))
+    class Announced:
+        """A plugin that is told of runs, so that something follows the revisions."""
+
+        @hookimpl
+        def anabranch_after_run(self, connection: sa.Connection) -> None:
+            connection.exec_driver_sql("SELECT 1")
+
+    with (
+        store.manager(plugins=[Announced()]) as manager,
+        pytest.raises(AnabranchError, match="cannot be opened") as raised,
+    ):
+        manager.upgrade(store.deployment, listener=Listener(progress=report))
     assert raised.value.state == "1 revision of this run is applied and stays so."
     assert raised.value.exit_code == 6
     assert store.upgrade() == []

@@ -143,13 +143,13 @@ def _psql() -> str:
 
 
 def state(database: Database) -> dict[str, Any]:
-    """Everything in *database* but times and the names of runs."""
+    """Everything in *database* but times, the names of runs and what is noted for a next one."""
     names = [name for name in database.schema() if not name.startswith("type ")]
     rows = {name: database.rows(name) for name in names}
     for row in (*rows["anabranch_revision"], *rows["anabranch_journal"]):
         for name in ("applied_at", "at", "duration", "run", "actor", "seq"):
             row.pop(name, None)
-    journal = [repr(row) for row in rows.pop("anabranch_journal")]
+    journal = [repr(r) for r in rows.pop("anabranch_journal") if r["event"] != "building"]
     everything = {name: sorted(map(repr, found)) for name, found in rows.items()}
     return {"schema": database.schema(), "journal": sorted(journal), **everything}
 
