@@ -26,6 +26,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
-def one_line(text: str) -> str:
-    """Return *text* without line breaks and control characters, which could forge lines."""
-    return "".join(c if c.isprintable() else " " for c in text)
+def one_line(text: str, most: int | None = None) -> str:
+    """Return *text* without line breaks and control characters, which could forge lines.
+
+    :param most: how many characters of it there is room for.
+    """
+    line = "".join(c if c.isprintable() else " " for c in text)
+    return line if most is None or len(line) <= most else f"{line[: most - 3].rstrip()}..."

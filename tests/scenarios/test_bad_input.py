@@ -45,6 +45,15 @@ def failure(result: Result, code: int) -> str:
     return text
 
 
+def test_a_message_of_any_length_leaves_the_plan_a_table(store: Store) -> None:
+    message = "very " * 80
+    store.core(revision_file("c1", upgrade=table("one"), message=message))
+    shown = store.db("plan").expect(0).out
+    assert "  very very" in shown
+    assert max(map(len, shown.splitlines())) < 120
+    assert message.strip() in store.db("plan", "--json").expect(0).out
+
+
 @pytest.mark.parametrize("verb", ["status", "plan", "history"])
 def test_a_directory_that_is_no_deployment_is_a_configuration_error(
     store: Store, tmp_path: Path, verb: str

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Outlines = Mapping[RevisionKey, Outline]
 
+_MESSAGE = 60  # characters of a message; JSON has it all
 _SHOWN = 5  # operations of a revision; JSON has them all
 
 
@@ -96,7 +97,7 @@ def _operation_json(operation: Any) -> dict[str, Any]:
 
 
 def _row(step: Step) -> tuple[str, ...]:
-    message = one_line(step.revision.message)
+    message = one_line(step.revision.message, _MESSAGE)
     return (str(step.number), step.key.owner, step.key.id, message, step.reason)
 
 
