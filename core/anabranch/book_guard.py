@@ -50,6 +50,9 @@ class BookGuard(Guard):
         finally:
             self._is_running = False
 
+    def committing(self, step: Step, touched: frozenset[TableName]) -> None:
+        self.check(step, touched)
+
     def check(self, step: Step, touched: frozenset[TableName]) -> None:  # noqa: ARG002
         if self._before is not None and self._count() < self._before:
             raise GuardError(

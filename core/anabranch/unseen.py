@@ -153,12 +153,15 @@ class UnseenGuard(Guard):
             if is_sqlite and is_usable(self._connection):
                 raw.set_authorizer(_allow)  # None takes it away only since Python 3.11
 
-    def check(self, step: Step, touched: frozenset[TableName]) -> None:  # noqa: ARG002
+    def committing(self, step: Step, touched: frozenset[TableName]) -> None:  # noqa: ARG002
         """Refuse also what the script went on after."""
         if self._unheard is not None:
             self._refuse(step, None)
         if self._is_open and self._connection.dialect.name == "postgresql":
             self._compare(step)
+
+    def check(self, step: Step, touched: frozenset[TableName]) -> None:
+        self.committing(step, touched)
         self._is_open = False
 
     def _could_lose(self, step: Step) -> bool:

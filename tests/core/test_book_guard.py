@@ -36,9 +36,10 @@ APPLIED = (
     [
         f"op.execute({EMPTYING!r})",
         f"op.get_bind().connection.cursor().execute({EMPTYING!r})",
+        f"op.execute({EMPTYING!r})\nop.get_bind().commit()",
         f"op.execute({EMPTYING + chr(32) + 'WHERE revision = ' + repr('c1')!r})",
     ],
-    ids=["statement", "driver", "one row"],
+    ids=["statement", "driver", "committed", "one row"],
 )
 def test_a_script_cannot_take_applied_revisions_out(store: Store, body: str) -> None:
     store.core(*APPLIED, revision_file("c3", down="c2", upgrade=body))

@@ -186,6 +186,12 @@ def test_a_table_that_a_block_of_sql_drops_is_asked_about(postgresql_store: Stor
     assert upgrade(postgresql_store, BLOCK, allow_destructive=True) == ["core@c2"]
 
 
+def test_a_script_that_commits_by_hand_is_asked_before_it_does(postgresql_store: Store) -> None:
+    prepare(postgresql_store, ROWS)
+    refused(postgresql_store, f"{DROP}op.get_bind().commit()")
+    refused(postgresql_store, f"{BLOCK}\nop.execute('COMMIT')")
+
+
 def test_where_nothing_can_be_taken_back_the_text_is_refused(mariadb_store: Store) -> None:
     prepare(mariadb_store, ROWS)
     error = refused(mariadb_store, DROP)
