@@ -92,7 +92,7 @@ class HeaderCache:
         """The user's cache or, where that cannot be written, one in the *deployment*."""
         if os.name != "posix":
             return cls(())
-        folders = [folder / "anabranch" for folder in _users_folders()]
+        folders = list(_users_folder())
         if deployment is not None:
             folders.append(deployment / ".anabranch-cache")
         return cls(folders)
@@ -151,14 +151,14 @@ class HeaderCache:
                 return
 
 
-def _users_folders() -> Iterator[Path]:
-    """Yield the folder for what programs of the user cache, if that can be known."""
-    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if named.is_absolute():
-        yield named
-        return
-    with suppress(RuntimeError):  # somebody without a home
-        yield Path("~/Library/Caches" if sys.platform == "darwin" else "~/.cache").expanduser()
+def _users_folder() -> Iterator[Path]:
+    """Yield the folder for what is cached for the user; nothing for somebody without a home."""
+    from platformdirs import user_cache_path
+
+    with suppress(RuntimeError):
+        folder = user_cache_path("anabranch")
+        if folder.is_absolute():  # older versions answer with a folder named "~"
+            yield folder
 
 
 def _name(location: Path) -> str:

@@ -24,7 +24,7 @@ from pathlib import Path
 _IMPORTED = (
     *("sqlalchemy.orm", "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql"),
     *("alembic.autogenerate", "alembic.context", "alembic.op", "mako.template"),
-    *("click", "pluggy", "psycopg", "importlib.metadata", "sqlite3"),
+    *("click", "pluggy", "platformdirs", "psycopg", "importlib.metadata", "sqlite3"),
 )
 
 
