@@ -317,9 +317,11 @@ def test_it_is_in_the_deployment_where_the_home_cannot_be_written(store: Store) 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without a home")
-def test_somebody_without_a_home_has_none() -> None:
+def test_somebody_without_a_home_has_none(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
     program = """
 import os
+import platformdirs.unix  # while the standard library may still be read
 os.environ.pop("XDG_CACHE_HOME", None)
 del os.environ["HOME"]
 from anabranch.cache import HeaderCache
@@ -328,7 +330,8 @@ cache = HeaderCache.beside(None)
 cache.write("name", "text")
 assert cache.read("name") is None
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_any_place_for_it_everything_works(store: Store) -> None:
