@@ -7,11 +7,9 @@ that is sent to the server, and SIGKILL comes before it, or when it is sent and 
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,16 +18,16 @@ from typing import Any, Literal, cast
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from campaigns.command import add_places, arguments, conclude, so_far
 from campaigns.targets import (
-    DIALECTS,
     Fresh,
     Outcome,
     Target,
+    Watched,
     anabranch_target,
     fresh_databases,
     in_child,
     outcome,
-    versions,
     workload,
 )
 from support import wire
@@ -85,7 +83,7 @@ def run(
 
 
 def _every_place(
-    target: Target,
+    target: Watched,
     fresh: Fresh,
     figures: Figures,
     seed: int,
@@ -95,18 +93,19 @@ def _every_place(
     stride: int,
 ) -> None:
     with fresh() as database:
-        empty = outcome(database)
-        assert in_child(partial(target.migrate, database)) == 0, f"workload {seed} does not run"
-        golden = outcome(database)
+        units = [outcome(database)]
+        target.watch(database, lambda: units.append(outcome(database)))
+        assert outcome(database) == units[-1], f"workload {seed} does not run"
     place = first
     while True:
         codes = [
-            _one_place(target, fresh, figures, seed, dialect, place, fault, empty, golden)
+            _one_place(target, fresh, figures, seed, dialect, place, fault, units)
             for fault in (wire.FAULTS if dialect == "mariadb" else FAULTS)
         ]
         if not any(codes):
             return
         figures.counts["places"] += 1
+        so_far(f"workload {seed}", figures)
         place += stride
 
 
@@ -118,23 +117,25 @@ def _one_place(
     dialect: str,
     place: int,
     fault: AnyFault,
-    empty: Outcome,
-    golden: Outcome,
+    units: list[Outcome],
 ) -> int:
-    """Inject one fault, run again and note what is wrong; return the exit code of the first run."""
+    """Inject one fault, run again and note what is wrong; return the exit code of the first run.
+
+    :param units: what the database may hold in between: nothing, and what each commit left.
+    """
     with fresh() as database:
         code = in_child(partial(_faulty, target, database, place, fault))
         if code == 0:
             return code
         figures.counts["injected"] += 1
         where = f"workload {seed}, place {place}, {fault}"
-        if dialect == "sqlite" and outcome(database) not in (empty, golden):
+        if dialect != "mariadb" and outcome(database) not in units:
             figures.counts["half"] += 1
             figures.faults.append(f"half done: {where}")
         if in_child(partial(target.migrate, database)) != 0:
             figures.counts["stuck"] += 1
             figures.faults.append(f"stuck: {where}")
-        elif outcome(database) != golden:
+        elif outcome(database) != units[-1]:
             figures.counts["wrong"] += 1
             figures.faults.append(f"wrong: {where}")
     return code
@@ -171,12 +172,8 @@ def _faulty(target: Target, database: Database, place: int, fault: AnyFault) -> 
 
 def main() -> None:
     """Read the options, run, print the figures; exit with 1 if they are not all right."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", choices=DIALECTS, default="sqlite")
-    parser.add_argument("--workloads", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--revisions", type=int, nargs=2, default=[10, 14], metavar=("MIN", "MAX"))
-    parser.add_argument("--stride", type=int, default=1, help="take every so many-th place only")
+    parser = arguments(__doc__)
+    add_places(parser, workloads=5)
     options = parser.parse_args()
     least, most = options.revisions
     figures = run(
@@ -187,11 +184,7 @@ def main() -> None:
         most=most,
         stride=options.stride,
     )
-    print(f"{options.database}, seed {options.seed}, {versions()}")
-    print(f"anabranch: {figures}")
-    for fault in figures.faults:
-        print(fault)
-    sys.exit(bool(figures.faults))
+    conclude(f"{options.database}, seed {options.seed}", {"anabranch": figures})
 
 
 if __name__ == "__main__":

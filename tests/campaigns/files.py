@@ -6,14 +6,12 @@ root, who may mount a small tmpfs; without that they are left out, which is said
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import random
 import re
 import shutil
 import sqlite3
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -22,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from campaigns.command import arguments, conclude
 from campaigns.places import (
     MODES,
     Bench,
@@ -37,7 +36,6 @@ from campaigns.places import (
     with_folder,
     with_mode,
 )
-from campaigns.targets import versions
 from support.sites import Result
 
 _STEP = 256  # KiB between two sizes of a disk
@@ -308,20 +306,14 @@ def _one_disk(
 
 def main() -> None:
     """Read the options, run, print the figures; exit with 1 if they are not all right."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", choices=["sqlite"], default="sqlite")
-    parser.add_argument("--seed", type=int, default=1)
+    parser = arguments(__doc__, databases=["sqlite"])
     parser.add_argument("--sizes", type=int, help="try so many sizes of a disk only")
     parser.add_argument("--quick", action="store_true", help="leave out what waits")
     options = parser.parse_args()
     figures = run(options.seed, sizes=options.sizes, slow=not options.quick)
-    print(f"sqlite, seed {options.seed}, {versions()}, SQLite {sqlite3.sqlite_version}")
-    print(f"anabranch: {figures}")
     for reason in figures.left_out:
         print(f"left out: {reason}")
-    for fault in figures.faults:
-        print(fault)
-    sys.exit(bool(figures.faults))
+    conclude(f"seed {options.seed}, SQLite {sqlite3.sqlite_version}", {"anabranch": figures})
 
 
 if __name__ == "__main__":

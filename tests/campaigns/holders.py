@@ -6,12 +6,10 @@ holder hangs between two statements, in the midst of one, or is stopped as by Ct
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import select
 import signal
-import sys
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,15 +19,20 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from anabranch.listening import Listener
+from campaigns.command import arguments, conclude
 from campaigns.processes import Application, application, wait
-from campaigns.targets import Fresh, Outcome, fresh_databases, outcome, versions, workload
+from campaigns.targets import Fresh, Outcome, fresh_databases, outcome, workload
 from support.databases import Database
 
 PROMISED = {"idle": 1.0, "in a statement": 3.0, "stopped": 1.0}  # seconds after the kill
+# MariaDB asks after the client of a statement that sleeps every 5 s, and of no other: whatever else
+# it was sent runs to its end, and the lock is held as long as it does.
+NOTICED = {"mariadb": 5.0}
 _LONG = {
     "sqlite": "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
     "SELECT sum(x) FROM n",
     "postgresql": "SELECT pg_sleep(600)",
+    "mariadb": "SELECT SLEEP(600)",
 }
 
 
@@ -89,7 +92,10 @@ def _round(
         code, _ = wait(following, 120)
         for descriptor in (hanging, tell, going, go):
             os.close(descriptor)
-        if not went_on or figures.waits[-1] > PROMISED[how]:
+        promised = PROMISED[how]
+        if how == "in a statement":
+            promised += NOTICED.get(database.backend, 0.0)
+        if not went_on or figures.waits[-1] > promised:
             figures.faults.append(f"went on after {figures.waits[-1]:.2f} s: {where}")
         if code != 0 or outcome(database) != golden:
             figures.faults.append(f"exit code {code}, or another state: {where}")
@@ -132,19 +138,12 @@ def _told(descriptor: int, seconds: float) -> bool:
 
 def main() -> None:
     """Read the options, run, print the figures; exit with 1 if they are not all right."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", choices=sorted(_LONG), default="sqlite")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    options = arguments(__doc__, rounds=10).parse_args()
     figures = run(options.database, options.rounds, options.seed)
-    print(f"{options.database}, seed {options.seed}, {versions()}")
-    for how, found in figures.items():
-        print(f"anabranch, holder {how}: {found}")
-    faults = [fault for found in figures.values() for fault in found.faults]
-    for fault in faults:
-        print(fault)
-    sys.exit(bool(faults))
+    conclude(
+        f"{options.database}, seed {options.seed}",
+        {f"anabranch, holder {how}": found for how, found in figures.items()},
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import random
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from campaigns.bad_inputs import SECRET, Case, Place, cases
-from campaigns.targets import versions
+from campaigns.command import arguments, conclude
 from support.databases import sqlite
 from support.sites import Site
 from support.store import Store, table
@@ -175,17 +174,12 @@ def _rows(place: Place, *, journal: bool = False) -> list[str]:
 
 def main() -> None:
     """Read the options, run, print the figures; exit with 1 if they are not all right."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = arguments(__doc__, databases=["sqlite"])
     parser.add_argument("--only", default="", help="take the cases whose names hold this")
     parser.add_argument("--most", type=int, help="take that many cases only")
     options = parser.parse_args()
     figures = run(options.seed, only=options.only, most=options.most)
-    print(f"seed {options.seed}, {versions()}")
-    print(f"anabranch: {figures}")
-    for fault in figures.faults:
-        print(fault)
-    sys.exit(bool(figures.faults))
+    conclude(f"seed {options.seed}", {"anabranch": figures})
 
 
 if __name__ == "__main__":

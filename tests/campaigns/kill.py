@@ -6,16 +6,14 @@ runs the same scripts in the same rounds.
 
 from __future__ import annotations
 
-import argparse
 import random
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 
+from campaigns.command import arguments, conclude, so_far
 from campaigns.targets import (
-    DIALECTS,
     Fresh,
     Target,
     alembic_target,
@@ -23,7 +21,6 @@ from campaigns.targets import (
     fresh_databases,
     in_child,
     outcome,
-    versions,
     workload,
 )
 
@@ -58,6 +55,7 @@ def run(dialect: str, rounds: int, seed: int, *, rival: bool = True) -> dict[str
                 with manager as target:
                     of = figures.setdefault(target.name, Figures())
                     _rounds(target, fresh, batch, random.Random(work_seed), of, work_seed)
+                    so_far(target.name, of)
             done += batch
     return figures
 
@@ -86,20 +84,11 @@ def _rounds(
 
 def main() -> None:
     """Read the options, run, print the figures; exit with 1 if ours are not all right."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", choices=DIALECTS, default="sqlite")
-    parser.add_argument("--rounds", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = arguments(__doc__, rounds=1000)
     parser.add_argument("--no-rival", action="store_true")
     options = parser.parse_args()
     figures = run(options.database, options.rounds, options.seed, rival=not options.no_rival)
-    print(f"{options.database}, seed {options.seed}, {versions()}")
-    for name, found in figures.items():
-        print(f"{name}: {found}")
-    ours = figures["anabranch"]
-    for fault in ours.faults:
-        print(fault)
-    sys.exit(bool(ours.faults))
+    conclude(f"{options.database}, seed {options.seed}", figures)
 
 
 if __name__ == "__main__":

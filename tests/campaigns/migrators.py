@@ -6,17 +6,16 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from campaigns.command import arguments, conclude, so_far
 from campaigns.processes import Application, application, wait
-from campaigns.targets import Fresh, Outcome, fresh_databases, outcome, versions, workload
+from campaigns.targets import Fresh, Outcome, fresh_databases, outcome, workload
 
 
 @dataclass
@@ -57,6 +56,7 @@ def run(
                     killed = round(size * kill) if number % 2 else 0
                     where = f"{size} migrators, workload {work_seed}, round {number}"
                     _round(app, fresh, size, killed, chance, golden, of, where)
+                so_far(f"{size} at once", of)
     return figures
 
 
@@ -99,20 +99,14 @@ def _round(
 
 def main() -> None:
     """Read the options, run, print the figures; exit with 1 if they are not all right."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", default="sqlite")
+    parser = arguments(__doc__, rounds=50)
     parser.add_argument("--sizes", type=int, nargs="+", default=[4, 16, 64])
-    parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     figures = run(options.database, options.sizes, options.rounds, options.seed)
-    print(f"{options.database}, seed {options.seed}, {versions()}")
-    for size, found in figures.items():
-        print(f"anabranch, {size} at once: {found}")
-    faults = [fault for found in figures.values() for fault in found.faults]
-    for fault in faults:
-        print(fault)
-    sys.exit(bool(faults))
+    conclude(
+        f"{options.database}, seed {options.seed}",
+        {f"anabranch, {size} at once": found for size, found in figures.items()},
+    )
 
 
 if __name__ == "__main__":

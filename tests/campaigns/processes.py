@@ -97,12 +97,14 @@ def wait(pid: int, seconds: float) -> tuple[int, float]:
 
 
 def backends(database: Database) -> list[int]:
-    """Return the server processes that migrators of a PostgreSQL database have left."""
-    rows = database.execute(
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
-        "AND application_name LIKE 'anabranch%'"
-    )
-    return [row["pid"] for row in rows]
+    """Return the sessions that migrators have left on the server of *database*."""
+    sessions = {
+        "postgresql": "SELECT pid AS id FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name LIKE 'anabranch%'",
+        "mariadb": "SELECT id FROM information_schema.processlist WHERE db = DATABASE() "
+        "AND id <> CONNECTION_ID()",
+    }
+    return [row["id"] for row in database.execute(sessions[database.backend])]
 
 
 def terminate(connection: sa.Connection, database: Database) -> None:

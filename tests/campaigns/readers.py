@@ -7,10 +7,8 @@ the table, while others go on reading it, again and again.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
-import sys
 import tempfile
 import threading
 import time
@@ -23,7 +21,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from campaigns.targets import DIALECTS, fresh_databases, versions
+from campaigns.command import arguments, conclude
+from campaigns.targets import fresh_databases
 from support.databases import Database
 from support.store import Store
 from support.trees import revision_file
@@ -166,20 +165,13 @@ def _reading(reader: _Reader) -> Generator[None, None, None]:
 
 def main() -> None:
     """Read the options, run, print the figures; exit with 1 if a run did not succeed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", choices=DIALECTS, default="postgresql")
-    parser.add_argument("--rounds", type=int, default=50)
+    parser = arguments(__doc__, default="postgresql", rounds=50)
     parser.add_argument("--hold", type=float, nargs=2, default=[3, 30], metavar=("MIN", "MAX"))
     parser.add_argument("--wal", action="store_true", help="SQLite with a write-ahead log")
-    parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     low, high = options.hold
     figures = run(options.database, options.rounds, (low, high), options.seed, wal=options.wal)
-    print(f"{options.database}, seed {options.seed}, {versions()}")
-    print(f"anabranch: {figures}")
-    for fault in figures.faults:
-        print(fault)
-    sys.exit(bool(figures.faults))
+    conclude(f"{options.database}, seed {options.seed}", {"anabranch": figures})
 
 
 if __name__ == "__main__":

@@ -9,12 +9,10 @@ Alembic runs the same scripts in the same rounds, with foreign keys off (SQLite'
 
 from __future__ import annotations
 
-import argparse
 import logging
 import random
 import shutil
 import sqlite3
-import sys
 import tempfile
 import warnings
 from collections import Counter
@@ -26,8 +24,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from anabranch import MigrationManager
+from campaigns.command import OURS, arguments, conclude
 from campaigns.schemas import Change, Schema, facts, random_change, random_schema
-from campaigns.targets import versions
 from support.trees import revision_file
 
 _ENV = """\
@@ -69,7 +67,7 @@ class Figures:
 
 def run(seeds: Iterable[int], *, rival: bool = True) -> dict[str, Figures]:
     """Try the schemas of *seeds* and return the figures by what ran the scripts."""
-    runners: dict[str, Migrate] = {"anabranch": _anabranch}
+    runners: dict[str, Migrate] = {OURS: _anabranch}
     if rival:
         runners["stock Alembic"] = _alembic("OFF")
         runners["stock Alembic, foreign keys on"] = _alembic("ON")
@@ -164,9 +162,8 @@ def show(seed: int) -> None:
 
 def main() -> None:
     """Read the options, run, print the figures; exit with 1 if ours are not all right."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__, databases=["sqlite"])
     parser.add_argument("--schemas", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-rival", action="store_true")
     parser.add_argument("--only", type=int, nargs="+", metavar="SCHEMA", help="try these alone")
     parser.add_argument("--show", type=int, metavar="SCHEMA", help="print what one of them is")
@@ -180,13 +177,9 @@ def main() -> None:
     chance = random.Random(options.seed)
     seeds = options.only or [chance.randrange(10**9) for _ in range(options.schemas)]
     figures = run(seeds, rival=not options.no_rival)
-    print(f"seed {options.seed}, SQLite {sqlite3.sqlite_version}, {versions()}")
-    for name, found in figures.items():
-        print(f"{name}: {found}")
-    ours = figures["anabranch"]
-    for line in [*ours.faults, *(ours.refusals if options.refusals else ())]:
-        print(line)
-    sys.exit(bool(ours.faults))
+    if options.refusals:
+        print(*figures[OURS].refusals, sep="\n")
+    conclude(f"seed {options.seed}, SQLite {sqlite3.sqlite_version}", figures)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from campaigns.command import arguments, conclude, so_far
 from campaigns.processes import Application, application, backends, wait
-from campaigns.targets import Fresh, Outcome, fresh_databases, outcome, versions, workload
+from campaigns.targets import Fresh, Outcome, fresh_databases, outcome, workload
 from support.databases import Database
 
 EXPECTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -57,6 +56,7 @@ def run(dialect: str, rounds: int, seed: int) -> Figures:
                     number = chance.choice(sorted(EXPECTED))
                     where = f"workload {work_seed}, {number.name} after {moment:.4f} s"
                     _round(app, fresh, moment, number, golden, figures, where)
+            so_far(dialect, figures)
     return figures
 
 
@@ -86,7 +86,7 @@ def _round(
             figures.slowest = max(figures.slowest, took)
             if took > PROMISED:
                 fault("late", f"ended after {took:.2f} s")
-            if database.backend == "postgresql" and not _is_alone(database):
+            if database.backend != "sqlite" and not _is_alone(database):
                 fault("left", "its backend is there after a second")
         elif code != 0:  # it may have been done by then
             fault("code", f"exit code {code}")
@@ -106,17 +106,9 @@ def _is_alone(database: Database) -> bool:
 
 def main() -> None:
     """Read the options, run, print the figures; exit with 1 if they are not all right."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", default="sqlite")
-    parser.add_argument("--rounds", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    options = arguments(__doc__, rounds=300).parse_args()
     figures = run(options.database, options.rounds, options.seed)
-    print(f"{options.database}, seed {options.seed}, {versions()}")
-    print(f"anabranch: {figures}")
-    for fault in figures.faults:
-        print(fault)
-    sys.exit(bool(figures.faults))
+    conclude(f"{options.database}, seed {options.seed}", {"anabranch": figures})
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anabranch.listening import Listener, Progress
 from campaigns.workload import Workload, workload
 from support import mariadb, postgres
 from support.databases import BOOKKEEPING, Database, sqlite
@@ -47,8 +48,15 @@ class Target:
     migrate: Callable[[Database], object]
 
 
+@dataclass(frozen=True)
+class Watched(Target):
+    """A target that also tells of each revision that is committed."""
+
+    watch: Callable[[Database, Callable[[], object]], object]
+
+
 @contextmanager
-def anabranch_target(work: Workload) -> Generator[Target, None, None]:
+def anabranch_target(work: Workload) -> Generator[Watched, None, None]:
     """Install *work* as real distributions and migrate it with a ``MigrationManager``."""
     with tempfile.TemporaryDirectory() as folder:
         site = Site(Path(folder, "site"), application="mill")
@@ -56,7 +64,14 @@ def anabranch_target(work: Workload) -> Generator[Target, None, None]:
         with site.on_path():
             from mill.cli import manager  # type: ignore[import-not-found]
 
-            yield Target("anabranch", lambda database: manager.upgrade(database.url))
+            def migrate(database: Database, committed: Callable[[], object] = tuple) -> None:
+                def told(progress: Progress) -> None:
+                    if progress.event == "applied":
+                        committed()
+
+                manager.upgrade(database.url, listener=Listener(progress=told))
+
+            yield Watched("anabranch", migrate, migrate)
 
 
 @contextmanager

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,8 +15,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from campaigns.command import add_places, arguments, conclude
 from campaigns.processes import Application, application, terminate, wait
-from campaigns.targets import Fresh, Outcome, fresh_databases, outcome, versions, workload
+from campaigns.targets import Fresh, Outcome, fresh_databases, outcome, workload
 from support.databases import Database
 
 
@@ -95,19 +94,12 @@ def _terminate_at(place: int, database: Database, reached: int) -> None:
 
 def main() -> None:
     """Read the options, run, print the figures; exit with 1 if they are not all right."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workloads", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--revisions", type=int, nargs=2, default=[10, 14], metavar=("MIN", "MAX"))
-    parser.add_argument("--stride", type=int, default=1, help="take every so many-th place only")
+    parser = arguments(__doc__, databases=["postgresql"], default="postgresql")
+    add_places(parser, workloads=3)
     options = parser.parse_args()
     least, most = options.revisions
     figures = run(options.workloads, options.seed, least=least, most=most, stride=options.stride)
-    print(f"postgresql, seed {options.seed}, {versions()}")
-    print(f"anabranch: {figures}")
-    for fault in figures.faults:
-        print(fault)
-    sys.exit(bool(figures.faults))
+    conclude(f"postgresql, seed {options.seed}", {"anabranch": figures})
 
 
 if __name__ == "__main__":
