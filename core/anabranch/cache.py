@@ -28,7 +28,8 @@ Stamp = tuple[int, int, int, int]
 """Size, modification and change time in nanoseconds, and inode: what an edit cannot leave alike."""
 
 _FORMAT = 2
-_SETTLED = 2_000_000_000  # ns; file systems note times in steps, the coarsest of two seconds
+_SECOND = 1_000_000_000  # ns
+_SETTLED = 2 * _SECOND  # file systems note times in steps, the coarsest of two seconds
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
@@ -67,8 +68,13 @@ class Entries:
         return None if entry is None or tuple(entry[0]) != stamp else entry[1]
 
     def is_settled(self, stamp: Stamp) -> bool:
-        """Tell whether an edit since would show: not if it could fall on the very same time."""
-        return max(stamp[1], stamp[2]) < self.read_at - _SETTLED
+        """Tell whether an edit since would show: not if it could fall on the very same time.
+
+        Never where the file system notes whole seconds: its clock may be a server's that is behind,
+        and an image that is built anew may have the times of the one before.
+        """
+        changed = stamp[2]
+        return changed % _SECOND != 0 and max(stamp[1], changed) < self.read_at - _SETTLED
 
 
 class HeaderCache:

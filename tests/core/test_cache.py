@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from anabranch.cache import HeaderCache
+from anabranch.cache import Entries, HeaderCache
 from anabranch.revision import Revision
 from anabranch.scripts import read_location
 from support.store import Store, table
@@ -126,6 +126,15 @@ def test_a_file_that_takes_the_place_of_another_is_noticed(cached: Cached) -> No
     os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
     other.replace(file)
     assert cached.messages()["a"] == "FIRST"
+
+
+def test_times_in_whole_seconds_tell_no_edit_from_another() -> None:
+    """As NFS, older file systems and images note them; a second one may fall on the same second."""
+    entries = Entries(Path("versions"), read_at=1_700_000_000_500_000_000)
+    long_ago, early = 1_600_000_000_000_000_000, 1_699_999_990_000_000_000
+    assert entries.is_settled((100, long_ago, early + 1, 7)), "as wheels unpack their files"
+    assert not entries.is_settled((100, long_ago, early, 7))
+    assert not entries.is_settled((100, long_ago, long_ago, 7))
 
 
 @pytest.mark.parametrize("years", [-30, 30])
@@ -265,7 +274,7 @@ def test_processes_that_write_at_once_leave_a_whole_cache(
     program = """
 import sys
 from pathlib import Path
-from anabranch.cache import HeaderCache
+from anabranch.cache import Entries, HeaderCache
 from anabranch.scripts import read_location
 location, folder = map(Path, sys.argv[1:])
 for number in range(150):
@@ -324,7 +333,7 @@ import os
 import platformdirs.unix  # while the standard library may still be read
 os.environ.pop("XDG_CACHE_HOME", None)
 del os.environ["HOME"]
-from anabranch.cache import HeaderCache
+from anabranch.cache import Entries, HeaderCache
 os.setuid(54321)
 cache = HeaderCache.beside(None)
 cache.write("name", "text")
