@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from anabranch.objects import Kind, ObjectChanges, OwnedObject, TableName
 from anabranch.operations import Operation, read_operations
 from anabranch.revision import CORE, RevisionKey
-from anabranch.statements import created
+from anabranch.spelling import Spelling
+from anabranch.statements import created, folded
 
 if TYPE_CHECKING:
     from anabranch.authoring.ownership import Models
@@ -31,7 +32,8 @@ _KINDS: dict[str, Kind] = {
     "exclude_constraint": "constraint",
     "constraint": "constraint",
 }
-_Thing = tuple[TableName, Kind, str]
+Thing = tuple[TableName, Kind, str]
+"""A table or what is on it, spelt so that it can be compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,11 @@ class Claim:
 
 
 def find_claims(
-    reading: Reading, models: Models, objects: Iterable[OwnedObject], owners: Collection[str]
+    reading: Reading,
+    models: Models,
+    objects: Iterable[OwnedObject],
+    owners: Collection[str],
+    spelling: Spelling,
 ) -> tuple[Claim, ...]:
     """Find what *owners* are recorded to have made, and others that are applied count on.
 
@@ -58,13 +64,14 @@ def find_claims(
     hold a copy of what it only refers to. Computed names are not seen.
     """
     theirs = [item for item in objects if item.owner in owners]
-    created_by = dict(_creators(reading, {item.table.name for item in theirs}, owners))
-    modelled = set(_modelled(models, {item.table for item in theirs}))
+    names = {item.table.name for item in theirs}
+    created_by = dict(_creators(reading, names, owners, spelling))
+    modelled = set(_modelled(models, {spelling.table(item.table) for item in theirs}, spelling))
     is_core_applied = CORE not in owners and any(key.owner == CORE for key in reading.applied)
     taking_part = {owner.name for owner in reading.installation.discovery.owners}
     found: list[Claim] = []
     for item in theirs:
-        thing = item.table, item.kind, item.name
+        thing = thing_of(item, spelling)
         if key := created_by.get(thing):
             found.append(Claim(item, key.owner, f"{key} creates it too"))
         # Whose a column is, the models tell for sure only where its maker's are not loaded.
@@ -103,18 +110,24 @@ def handover(objects: Collection[OwnedObject], claims: Collection[Claim]) -> Obj
     return ObjectChanges(tuple(before - after), tuple(after - before))
 
 
+def thing_of(item: OwnedObject, spelling: Spelling) -> Thing:
+    """Return what *item* is the record of."""
+    table = spelling.table(item.table)
+    return table, item.kind, table.name if item.kind == "table" else spelling.part(item.name)
+
+
 def _creators(
-    reading: Reading, names: Collection[str], owners: Collection[str]
-) -> Iterator[tuple[_Thing, RevisionKey]]:
+    reading: Reading, names: Collection[str], owners: Collection[str], spelling: Spelling
+) -> Iterator[tuple[Thing, RevisionKey]]:
     """Yield what applied revisions of others create in tables with one of *names*, and keep."""
     graph = reading.graph
-    made: dict[tuple[str, _Thing], RevisionKey] = {}
+    made: dict[tuple[str, Thing], RevisionKey] = {}
     for key in graph.order:
         if key.owner in owners or key not in reading.applied or key not in graph.installed:
             continue
         revision = graph.revisions[key]
         for operation in read_operations(revision) if _mentions(revision.path, names) else ():
-            for verb, thing in _changed(operation):
+            for verb, thing in changed_by(operation, spelling):
                 if verb != "drop":
                     made[key.owner, thing] = key
                 elif thing[1] == "table":
@@ -135,30 +148,34 @@ def _mentions(path: str, names: Collection[str]) -> bool:
         source = Path(path).read_bytes()
     except OSError:
         return False
-    return any(name.encode() in source for name in names)
+    source = source.lower()
+    return any(folded(name).encode() in source for name in names)
 
 
-def _changed(operation: Operation) -> Iterator[tuple[str, _Thing]]:
+def changed_by(operation: Operation, spelling: Spelling) -> Iterator[tuple[str, Thing]]:
     """Yield what *operation* creates or drops."""
+    sql = operation.sql
     verb, _, what = operation.verb.partition("_")
-    table = TableName(operation.schema, operation.table)
+    table = spelling.table(TableName(operation.schema, operation.table), sql)
     if operation.verb == "rename_table":
         yield "drop", (table, "table", table.name)
     elif verb in ("create", "add", "drop") and what in _KINDS:
         kind = _KINDS[what]
-        yield verb, (table, kind, table.name if kind == "table" else operation.name)
-    elif operation.sql:
-        kind_made, schema, name = created(operation.sql)
+        name = table.name if kind == "table" else spelling.part(operation.name, sql)
+        yield verb, (table, kind, name)
+    elif sql:
+        kind_made, *made = created(sql)
         if kind_made == "TABLE":
-            yield "create", (TableName(schema, name), "table", name)
+            table = spelling.table(TableName(*made), sql)
+            yield "create", (table, "table", table.name)
 
 
-def _modelled(models: Models, tables: Collection[TableName]) -> Iterator[_Thing]:
+def _modelled(models: Models, tables: Collection[TableName], spelling: Spelling) -> Iterator[Thing]:
     """Yield what the core's models have of *tables*."""
     for table in models.tables():
-        name = models.name_of(table.schema, table.name)
+        name = spelling.table(TableName(table.schema or "", table.name))
         if name in tables and models.told_owner(table) == CORE:
             yield name, "table", name.name
             for kind, part in models.parts(table):
                 if models.owner_of(part) == CORE:
-                    yield name, kind, str(part.name)
+                    yield name, kind, spelling.part(str(part.name))

@@ -20,6 +20,7 @@ from anabranch.planning import Plan
 from anabranch.reading import Reading
 from anabranch.reversal import Reversal, make_reversal
 from anabranch.revision import CORE, RevisionKey
+from anabranch.spelling import Spelling
 from anabranch.structure import all_tables
 from anabranch.transactions import Mode
 
@@ -124,7 +125,8 @@ def guard_of(
                 for kind, part in models.parts(table)
                 if models.owner_of(part) != owner
             ]
-    claims = find_claims(reading, models, objects, {key.owner for key in plan.keys})
+    owners = {key.owner for key in plan.keys}
+    claims = find_claims(reading, models, objects, owners, Spelling.of(connection))
     connection.rollback()
     return TrespassGuard(connection, handed_over(objects, claims), access.recorder.table_names)
 

@@ -348,7 +348,7 @@ class _Reader:
 def _written_out(sql: str, certain: bool) -> Iterator[Operation]:
     """Read what a statement written out would take away, like the operation that does the same."""
     for schema, table in dropped_tables(sql):
-        yield Operation("drop_table", table, "", f"drop table {table}", certain, schema)
+        yield Operation("drop_table", table, "", f"drop table {table}", certain, schema, sql)
     schema, table, parts = altered_table(sql)
     for part in parts:
         options = {"type": part.type} if part.type else {}

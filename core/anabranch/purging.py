@@ -26,6 +26,7 @@ from anabranch.reading import Reading, read_database
 from anabranch.recorder import Event, now
 from anabranch.reversal import Reversal, reversal_of
 from anabranch.revision import CORE, RevisionKey
+from anabranch.spelling import Spelling
 from anabranch.structure import shown
 from anabranch.transactions import Mode
 from anabranch.wording import did_you_mean
@@ -198,10 +199,11 @@ def _departure(
         )
     ignored = access.recorder.table_names
     models = None if host is None else models_of(access, connection, host)
+    spelling = Spelling.of(connection)
     reasons: dict[str, str] = {}
     while True:
         going = (owner, *reasons)
-        claims = () if models is None else find_claims(reading, models, objects, going)
+        claims = find_claims(reading, models, objects, going, spelling) if models else ()
         left = handed_over(objects, claims)
         estates = read_estates(connection, left, going, ignored, standing)
         new = _dependants(reading, left, estates)

@@ -20,6 +20,7 @@ from sqlalchemy import event, exc
 
 from anabranch.objects import Kind, ObjectChanges, OwnedObject, Shape, TableName, unnamed
 from anabranch.revision import RevisionKey
+from anabranch.spelling import Spelling
 from anabranch.standing import NAME, QUALIFIED, Place, StandingTracker
 from anabranch.statements import uncommented
 
@@ -423,11 +424,8 @@ class ObjectTracker:
     @cached_property
     def _keeps_case(self) -> bool:
         """Whether two names that differ in case only are two tables."""
-        if self._connection.dialect.name not in ("mysql", "mariadb"):
-            return self._connection.dialect.name != "sqlite"
         with self._looking():
-            folding = self._connection.scalar(sa.text("SELECT @@lower_case_table_names"))
-        return bool(folding == 0)
+            return Spelling.of(self._connection).keeps_tables
 
 
 def _is_temporary(schema: str) -> bool:
