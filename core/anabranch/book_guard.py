@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event, exc
+from sqlalchemy import exc
 
+from anabranch.events import listening
 from anabranch.guards import Guard, GuardError
 from anabranch.objects import TableName
 from anabranch.planning import Step
@@ -35,11 +36,8 @@ class BookGuard(Guard):
 
     @contextmanager
     def watching(self) -> Generator[None, None, None]:
-        event.listen(self._connection, "before_cursor_execute", self._hear)
-        try:
+        with listening(self._connection, before_cursor_execute=self._hear):
             yield
-        finally:
-            event.remove(self._connection, "before_cursor_execute", self._hear)
 
     @contextmanager
     def running(self, step: Step) -> Generator[None, None, None]:

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from anabranch.errors import DestructiveError
+from anabranch.events import listening
 from anabranch.guards import Guard
 from anabranch.losses import Asker, Loss
 from anabranch.objects import TableName
@@ -130,13 +130,12 @@ class DestructionGuard(Guard):
 
     @contextmanager
     def watching(self) -> Generator[None, None, None]:
-        event.listen(self._connection, "before_cursor_execute", self._before)
-        event.listen(self._connection, "after_cursor_execute", self._after)
-        try:
+        with listening(
+            self._connection,
+            before_cursor_execute=self._before,
+            after_cursor_execute=self._after,
+        ):
             yield
-        finally:
-            event.remove(self._connection, "before_cursor_execute", self._before)
-            event.remove(self._connection, "after_cursor_execute", self._after)
 
     @contextmanager
     def running(self, step: Step) -> Generator[None, None, None]:

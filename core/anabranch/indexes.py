@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy import event, exc
+from sqlalchemy import exc
 
+from anabranch.events import listening
 from anabranch.guards import Guard, GuardError
 from anabranch.objects import TableName
 from anabranch.planning import Step
@@ -98,13 +99,11 @@ class IndexGuard(Guard):
                 statement = self._before(self._step, statement)
             return statement, parameters
 
-        event.listen(self._connection, "before_cursor_execute", before, retval=True)
-        event.listen(self._connection, "after_cursor_execute", self._after)
-        try:
+        with (
+            listening(self._connection, retval=True, before_cursor_execute=before),
+            listening(self._connection, after_cursor_execute=self._after),
+        ):
             yield
-        finally:
-            event.remove(self._connection, "after_cursor_execute", self._after)
-            event.remove(self._connection, "before_cursor_execute", before)
 
     @contextmanager
     def running(self, step: Step) -> Generator[None, None, None]:

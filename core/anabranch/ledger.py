@@ -14,9 +14,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
-from sqlalchemy import event, exc
+from sqlalchemy import exc
 
 from anabranch.connections import is_usable
+from anabranch.events import listening
 from anabranch.objects import ObjectChanges, OwnedObject
 from anabranch.projection import Projection
 from anabranch.reading import Reading
@@ -83,20 +84,18 @@ class Ledger:
     @contextmanager
     def recording(self) -> Generator[None, None, None]:
         """Follow the connection's commits and rollbacks while the block runs."""
-        connection = self._connection
         self._following = True
-        event.listen(connection, "begin", self._note_begin)
-        event.listen(connection, "commit", self._note_commit)
-        event.listen(connection, "rollback", self._note_rollback)
-        event.listen(connection, "before_cursor_execute", self._before_statement)
         try:
-            yield
+            with listening(
+                self._connection,
+                begin=self._note_begin,
+                commit=self._note_commit,
+                rollback=self._note_rollback,
+                before_cursor_execute=self._before_statement,
+            ):
+                yield
         finally:
             self._following = False
-            event.remove(connection, "begin", self._note_begin)
-            event.remove(connection, "commit", self._note_commit)
-            event.remove(connection, "rollback", self._note_rollback)
-            event.remove(connection, "before_cursor_execute", self._before_statement)
 
     def note(self, entry: Event) -> None:
         """Let *entry* be a line of the journal from the next commit on."""

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from anabranch.catalogue import Catalogue
 from anabranch.connections import is_usable
 from anabranch.definitions import Definition, completed, losses, ordered
+from anabranch.events import listening
 from anabranch.guards import Guard, GuardError
 from anabranch.inventory import Inventory, Restorer, led_astray
 from anabranch.objects import TableName
@@ -105,14 +105,12 @@ class RebuildGuard(Guard):
         if self._connection.dialect.name != "sqlite":
             yield
             return
-        event.listen(self._connection, "before_cursor_execute", self._before, retval=True)
-        event.listen(self._connection, "after_cursor_execute", self._after)
-        try:
-            with _unwarned():
-                yield
-        finally:
-            event.remove(self._connection, "before_cursor_execute", self._before)
-            event.remove(self._connection, "after_cursor_execute", self._after)
+        with (
+            listening(self._connection, retval=True, before_cursor_execute=self._before),
+            listening(self._connection, after_cursor_execute=self._after),
+            _unwarned(),
+        ):
+            yield
 
     @contextmanager
     def running(self, step: Step | None) -> Generator[None, None, None]:

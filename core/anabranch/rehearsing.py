@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from anabranch.access import Access
 from anabranch.backup import backup_folder
@@ -30,6 +29,7 @@ from anabranch.errors import (
     RunInterrupted,
     UsageError,
 )
+from anabranch.events import listening
 from anabranch.ledger import is_commit
 from anabranch.listening import unheard
 from anabranch.revision import RevisionKey
@@ -200,10 +200,5 @@ def _no_commit(connection: sa.Connection) -> Generator[None, None, None]:
         if is_commit(statement):
             refuse()
 
-    event.listen(connection, "commit", refuse)
-    event.listen(connection, "before_cursor_execute", refuse_text)
-    try:
+    with listening(connection, commit=refuse, before_cursor_execute=refuse_text):
         yield
-    finally:
-        event.remove(connection, "commit", refuse)
-        event.remove(connection, "before_cursor_execute", refuse_text)

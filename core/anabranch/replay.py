@@ -18,10 +18,11 @@ from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event, exc
+from sqlalchemy import exc
 
 from anabranch.answers import Answer, answer_in
 from anabranch.effects import Thing, effect_of, passing_names, things_of
+from anabranch.events import listening
 from anabranch.ledger import LostWorkError
 from anabranch.mysql import LOCK_ERRORS, number_of
 from anabranch.recorder import Recorder
@@ -66,22 +67,16 @@ class Replay:
     def watching(self) -> Generator[None, None, None]:
         """Stand between the scripts and the database while the block runs."""
         engine = self._connection.engine
-        listeners: dict[str, Callable[..., Any]] = {
-            "do_execute": self._execute,
-            "do_executemany": self._execute_many,
-            "do_execute_no_params": self._execute_plain,
-        }
-        for name, listener in listeners.items():
-            event.listen(engine, name, listener)
-        event.listen(self._connection, "commit", self._before_commit)
-        event.listen(self._connection, "rollback", self._before_rollback)
-        try:
+        with (
+            listening(
+                engine,
+                do_execute=self._execute,
+                do_executemany=self._execute_many,
+                do_execute_no_params=self._execute_plain,
+            ),
+            listening(self._connection, commit=self._before_commit, rollback=self._before_rollback),
+        ):
             yield
-        finally:
-            event.remove(self._connection, "commit", self._before_commit)
-            event.remove(self._connection, "rollback", self._before_rollback)
-            for name, listener in listeners.items():
-                event.remove(engine, name, listener)
 
     @contextmanager
     def running(

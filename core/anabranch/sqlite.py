@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from anabranch.connections import is_usable
 from anabranch.errors import UnreachableError
+from anabranch.events import listening
 
 _BUSY_TIMEOUT = 30_000  # ms
 
@@ -78,11 +78,10 @@ def session_settings(connection: sa.Connection) -> Generator[None, None, None]:
     raw.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT}")
     # Without this, a long statement notices Ctrl-C only when it is done.
     raw.set_progress_handler(lambda: 0, 100_000)
-    event.listen(connection, "begin", _begin_immediate)
     try:
-        yield
+        with listening(connection, begin=_begin_immediate):
+            yield
     finally:
-        event.remove(connection, "begin", _begin_immediate)
         if is_usable(connection):
             connection.rollback()
             raw.rollback()

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.pool import StaticPool
 
 from anabranch.catalogue import Catalogue
 from anabranch.environment import script_environment, use_metadata
+from anabranch.events import listening
 from anabranch.objects import ObjectChanges, OwnedObject, TableName
 from anabranch.offline import NeedsDatabaseError
 from anabranch.planning import Step
@@ -179,15 +179,9 @@ class StandIn:
         def bare(cursor: Any, statement: str, _context: Any) -> bool:
             return one(cursor, statement, ())
 
-        listeners: dict[str, Callable[..., bool]]
-        listeners = {"do_execute": one, "do_executemany": many, "do_execute_no_params": bare}
-        for name, listener in listeners.items():
-            event.listen(self._connection.engine, name, listener)
-        try:
+        engine = self._connection.engine
+        with listening(engine, do_execute=one, do_executemany=many, do_execute_no_params=bare):
             yield
-        finally:
-            for name, listener in listeners.items():
-                event.remove(self._connection.engine, name, listener)
 
     def _refuse_reading(self, statement: str) -> None:
         found = tokens(statement)

@@ -16,8 +16,9 @@ from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event, exc
+from sqlalchemy import exc
 
+from anabranch.events import listening
 from anabranch.objects import Kind, ObjectChanges, OwnedObject, Shape, TableName, unnamed
 from anabranch.revision import RevisionKey
 from anabranch.spelling import Spelling
@@ -135,15 +136,13 @@ class ObjectTracker:
     @contextmanager
     def watching(self) -> Generator[None, None, None]:
         """Follow the connection's statements while the block runs."""
-        event.listen(self._connection, "before_cursor_execute", self._before)
-        event.listen(self._connection, "after_cursor_execute", self._after)
-        event.listen(self._connection, "rollback", self._undone)
-        try:
+        with listening(
+            self._connection,
+            before_cursor_execute=self._before,
+            after_cursor_execute=self._after,
+            rollback=self._undone,
+        ):
             yield
-        finally:
-            event.remove(self._connection, "before_cursor_execute", self._before)
-            event.remove(self._connection, "after_cursor_execute", self._after)
-            event.remove(self._connection, "rollback", self._undone)
 
     @property
     def objects(self) -> tuple[OwnedObject, ...]:

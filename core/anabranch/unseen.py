@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import sqlalchemy as sa
-from sqlalchemy import event, exc
+from sqlalchemy import exc
 
 from anabranch.connections import is_usable
 from anabranch.errors import DestructiveError
+from anabranch.events import listening
 from anabranch.guards import Guard
 from anabranch.losses import Asker
 from anabranch.objects import TableName
@@ -119,13 +120,12 @@ class UnseenGuard(Guard):
 
     @contextmanager
     def watching(self) -> Generator[None, None, None]:
-        event.listen(self._connection, "before_cursor_execute", self._before)
-        event.listen(self._connection, "after_cursor_execute", self._after)
-        try:
+        with listening(
+            self._connection,
+            before_cursor_execute=self._before,
+            after_cursor_execute=self._after,
+        ):
             yield
-        finally:
-            event.remove(self._connection, "before_cursor_execute", self._before)
-            event.remove(self._connection, "after_cursor_execute", self._after)
 
     @contextmanager
     def running(self, step: Step) -> Generator[None, None, None]:

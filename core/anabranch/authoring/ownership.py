@@ -15,11 +15,11 @@ from types import FrameType
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.schema import SchemaItem
 
 from anabranch.discovery import Discovery, Owner
 from anabranch.errors import PluginError
+from anabranch.events import listening
 from anabranch.models import core_metadata, owner_metadata
 from anabranch.names import normalise
 from anabranch.objects import Kind, TableName
@@ -182,11 +182,8 @@ class Models:
 
     @contextmanager
     def _watching(self) -> Generator[None, None, None]:
-        event.listen(SchemaItem, "after_parent_attach", self._attached)
-        try:
+        with listening(SchemaItem, after_parent_attach=self._attached):
             yield
-        finally:
-            event.remove(SchemaItem, "after_parent_attach", self._attached)
 
     def _attached(self, item: Any, _parent: Any) -> None:
         if (owner := self._at_work(inspect.currentframe())) is not None:
