@@ -18,6 +18,8 @@ from campaigns.targets import Fresh, Outcome, fresh_databases, outcome, workload
 from support.databases import Database
 
 EXPECTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
+EARLY = {signal.SIGINT: 1, signal.SIGTERM: -signal.SIGTERM}
+"""How the process ends before the command has begun: by click, or by the system."""
 PROMISED = 1.0  # seconds
 
 
@@ -33,7 +35,7 @@ class Figures:
         counts = self.counts
         return (
             f"{counts['rounds']} rounds, {counts['stopped']} stopped, the slowest after "
-            f"{self.slowest:.3f} s, {counts['late']} late, {counts['code']} with another code, "
+            f"{self.slowest:.3f} s, {counts['early']} before the command began, {counts['late']} late, {counts['code']} with another code, "
             f"{counts['left']} backends left, {counts['wrong']} wrong after the next run"
         )
 
@@ -88,6 +90,8 @@ def _round(
                 fault("late", f"ended after {took:.2f} s")
             if database.backend != "sqlite" and not _is_alone(database):
                 fault("left", "its backend is there after a second")
+        elif code == EARLY[number] and not database.schema():
+            counts["early"] += 1
         elif code != 0:  # it may have been done by then
             fault("code", f"exit code {code}")
         if app.run(database) != 0 or outcome(database) != golden:
