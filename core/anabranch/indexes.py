@@ -138,7 +138,7 @@ class IndexGuard(Guard):
 
     def _before(self, step: Step, statement: str) -> str:
         """Return the statement to run in the place of *statement*."""
-        text = " ".join(uncommented(statement).split())
+        text = _plain(statement)
         create, drop = _CREATE.match(text), _DROP.match(text)
         alone, name = drop is not None, drop[1] if drop is not None else ""
         if create is not None:
@@ -149,7 +149,7 @@ class IndexGuard(Guard):
         options = self._connection.get_execution_options()
         if not _CHANGE.match(text) or options.get("isolation_level") != "AUTOCOMMIT":
             return statement  # what is refused inside a transaction leaves nothing
-        self._aside = True
+        self._aside, self._doubtful = True, ""
         try:
             done = self._prepare(step, text, name, create) if alone else self._begin(step, text)
         finally:
@@ -188,8 +188,8 @@ class IndexGuard(Guard):
         return False
 
     def _after(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        if not self._aside:
-            self._doubtful = ""
+        if self._doubtful and _plain(statement) == self._doubtful:
+            self._doubtful = ""  # it was not done yet
         if self._lock_timeout and "CONCURRENTLY" in statement.upper():
             value, self._lock_timeout = self._lock_timeout, ""
             self._connection.execute(
@@ -211,6 +211,11 @@ class IndexGuard(Guard):
                 elif entry.event in {"applied", "reverted"}:
                     began.clear()
         return began
+
+
+def _plain(statement: str) -> str:
+    """Return *statement* as it is compared: without comments, and with single blanks."""
+    return " ".join(uncommented(statement).split())
 
 
 def _builds(name: str, statement: str) -> bool:
