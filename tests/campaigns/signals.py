@@ -35,7 +35,8 @@ class Figures:
         counts = self.counts
         return (
             f"{counts['rounds']} rounds, {counts['stopped']} stopped, the slowest after "
-            f"{self.slowest:.3f} s, {counts['early']} before the command began, {counts['late']} late, {counts['code']} with another code, "
+            f"{self.slowest:.3f} s, {counts['early']} before the command began, "
+            f"{counts['late']} late, {counts['code']} with another code, "
             f"{counts['left']} backends left, {counts['wrong']} wrong after the next run"
         )
 
