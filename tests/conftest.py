@@ -15,6 +15,7 @@ import pytest
 from support import mariadb, postgres
 from support.databases import Database, sqlite
 from support.sites import SOURCE_ROOTS, Site
+from support.store import Store
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
@@ -104,6 +105,42 @@ def _database(request: pytest.FixtureRequest) -> Database:
     database = request.getfixturevalue(f"{request.param}_database")
     assert isinstance(database, Database)
     return database
+
+
+def _store(tmp_path: Path, database: Database) -> Iterator[Store]:
+    store = Store(tmp_path, database)
+    yield store
+    store.site.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path, database: Database) -> Iterator[Store]:
+    """An application to migrate; the test runs once on each kind that ``database`` has."""
+    yield from _store(tmp_path, database)
+
+
+@pytest.fixture
+def every_store(tmp_path: Path, every_database: Database) -> Iterator[Store]:
+    """An application to migrate; the test runs once on each kind of database."""
+    yield from _store(tmp_path, every_database)
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path, sqlite_database: Database) -> Iterator[Store]:
+    """An application to migrate, on SQLite."""
+    yield from _store(tmp_path, sqlite_database)
+
+
+@pytest.fixture
+def postgresql_store(tmp_path: Path, postgresql_database: Database) -> Iterator[Store]:
+    """An application to migrate, on PostgreSQL."""
+    yield from _store(tmp_path, postgresql_database)
+
+
+@pytest.fixture
+def mariadb_store(tmp_path: Path, mariadb_database: Database) -> Iterator[Store]:
+    """An application to migrate, on MariaDB."""
+    yield from _store(tmp_path, mariadb_database)
 
 
 @pytest.fixture

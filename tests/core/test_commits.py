@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from anabranch import RevisionError
 from anabranch.listening import Listener, Progress
-from support.databases import Database
 from support.lossy import lossy_way
 from support.store import Store, table
 from support.trees import revision_file
-
-
-@pytest.fixture
-def store(tmp_path: Path, database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, database)
-    yield store
-    store.site.close()
-
-
-@pytest.fixture
-def postgresql_store(tmp_path: Path, postgresql_database: Database) -> Store:
-    return Store(tmp_path, postgresql_database)
-
-
-@pytest.fixture
-def sqlite_store(tmp_path: Path, sqlite_database: Database) -> Store:
-    return Store(tmp_path, sqlite_database)
-
 
 HIDDEN = {
     "behind a comment": "op.execute('-- so far\\n/* and */ COMMIT')",

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from anabranch import DestructiveError, RevisionError
-from support.databases import Database
 from support.store import Store
 from support.trees import revision_file
 
@@ -23,30 +20,6 @@ op.create_table(
 )
 """
 ROWS = "INSERT INTO item (id, name, price) VALUES (1, 'Pen', 1.5), (2, NULL, 3)"
-
-
-@pytest.fixture
-def store(tmp_path: Path, database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, database)
-    yield store
-    store.site.close()
-
-
-@pytest.fixture
-def every_store(tmp_path: Path, every_database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, every_database)
-    yield store
-    store.site.close()
-
-
-@pytest.fixture
-def sqlite_store(tmp_path: Path, sqlite_database: Database) -> Store:
-    return Store(tmp_path, sqlite_database)
-
-
-@pytest.fixture
-def postgresql_store(tmp_path: Path, postgresql_database: Database) -> Store:
-    return Store(tmp_path, postgresql_database)
 
 
 def prepare(store: Store, *rows: str, first: str = ITEM) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,24 +13,6 @@ from anabranch.listening import Listener, Progress
 from support.databases import Database, sqlite
 from support.store import Store, table
 from support.trees import revision_file
-
-
-@pytest.fixture
-def store(tmp_path: Path, database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, database)
-    yield store
-    store.site.close()
-
-
-@pytest.fixture
-def sqlite_store(tmp_path: Path, sqlite_database: Database) -> Store:
-    return Store(tmp_path, sqlite_database)
-
-
-@pytest.fixture
-def postgresql_store(tmp_path: Path, postgresql_database: Database) -> Store:
-    return Store(tmp_path, postgresql_database)
-
 
 # -- what scripts see
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,6 @@ from anabranch_plugins_api import MigrationSource, Seed, hookimpl
 from support.databases import Database
 from support.store import Store, table
 from support.trees import revision_file
-
-
-@pytest.fixture
-def store(tmp_path: Path, database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, database)
-    yield store
-    store.site.close()
-
-
-@pytest.fixture
-def sqlite_store(tmp_path: Path, sqlite_database: Database) -> Store:
-    return Store(tmp_path, sqlite_database)
 
 
 class Log:

@@ -30,11 +30,6 @@ def server_store(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Sto
     store.site.close()
 
 
-@pytest.fixture
-def postgresql_store(tmp_path: Path, postgresql_database: Database) -> Store:
-    return Store(tmp_path, postgresql_database)
-
-
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_lost_connection_is_not_the_revisions_fault(server_store: Store, wrapped: bool) -> None:
     """The state and the next move are told; nothing asks to mend a script or to leave one out."""

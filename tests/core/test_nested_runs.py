@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,6 @@ from anabranch import RevisionError
 from support.databases import Database, sqlite
 from support.store import Store, table
 from support.trees import revision_file
-
-
-@pytest.fixture
-def store(tmp_path: Path, database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, database)
-    yield store
-    store.site.close()
-
 
 INNER = """
 from anabranch import MigrationManager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,6 @@ import pytest
 from support.databases import Database
 from support.store import Store, table
 from support.trees import revision_file
-
-
-@pytest.fixture
-def store(tmp_path: Path, database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, database)
-    yield store
-    store.site.close()
 
 
 def ran(store: Store, *bodies: str, plugin: tuple[str, ...] = ()) -> set[str]:
@@ -457,11 +449,6 @@ def test_virtual_tables_are_recorded_with_those_they_bring_along(
 
 
 # -- what only PostgreSQL has
-
-
-@pytest.fixture
-def postgresql_store(tmp_path: Path, postgresql_database: Database) -> Store:
-    return Store(tmp_path, postgresql_database)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -17,18 +16,6 @@ from anabranch.scripts import checksum
 from support.databases import Database, sqlite
 from support.store import Store, table
 from support.trees import revision_file
-
-
-@pytest.fixture
-def store(tmp_path: Path, database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, database)
-    yield store
-    store.site.close()
-
-
-@pytest.fixture
-def sqlite_store(tmp_path: Path, sqlite_database: Database) -> Store:
-    return Store(tmp_path, sqlite_database)
 
 
 def test_every_column_of_the_applied_set_is_recorded(store: Store) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from anabranch import RevisionError, UsageError
@@ -12,21 +9,8 @@ from anabranch.listening import Listener, Progress
 from anabranch.planning import Step
 from anabranch.revision import Revision, RevisionKey
 from anabranch.transactions import Mode, Unit, units_of
-from support.databases import Database
 from support.store import Store, table
 from support.trees import revision_file
-
-
-@pytest.fixture
-def store(tmp_path: Path, database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, database)
-    yield store
-    store.site.close()
-
-
-@pytest.fixture
-def postgresql_store(tmp_path: Path, postgresql_database: Database) -> Store:
-    return Store(tmp_path, postgresql_database)
 
 
 def steps(text: str) -> list[Step]:

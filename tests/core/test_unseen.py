@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from anabranch import DestructiveError
-from support.databases import Database
 from support.store import Store
 from support.trees import revision_file
 
@@ -65,34 +62,6 @@ cursor.execute("DROP TABLE other")
 """
 BLOCK = "op.execute('DO $$ BEGIN DROP TABLE item; END $$')"
 EMPTIED = "op.get_bind()\nop.execute('DELETE FROM item')\nop.drop_table('item')"
-
-
-@pytest.fixture
-def store(tmp_path: Path, database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, database)
-    yield store
-    store.site.close()
-
-
-@pytest.fixture
-def sqlite_store(tmp_path: Path, sqlite_database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, sqlite_database)
-    yield store
-    store.site.close()
-
-
-@pytest.fixture
-def postgresql_store(tmp_path: Path, postgresql_database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, postgresql_database)
-    yield store
-    store.site.close()
-
-
-@pytest.fixture
-def mariadb_store(tmp_path: Path, mariadb_database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, mariadb_database)
-    yield store
-    store.site.close()
 
 
 def prepare(store: Store, *rows: str) -> None:

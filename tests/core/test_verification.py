@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from anabranch import RevisionError
-from support.databases import Database
 from support.store import Store, table
 from support.trees import revision_file
-
-
-@pytest.fixture
-def store(tmp_path: Path, database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, database)
-    yield store
-    store.site.close()
 
 
 def run(store: Store, verify: str) -> None:

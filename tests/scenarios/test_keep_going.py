@@ -23,11 +23,6 @@ def store(tmp_path: Path, every_database: Database) -> Iterator[Store]:
     store.site.close()
 
 
-@pytest.fixture
-def sqlite_store(tmp_path: Path, sqlite_database: Database) -> Store:
-    return Store(tmp_path, sqlite_database)
-
-
 def five_owners(store: Store, failing: str) -> Path:
     """Reviews fails at its second revision, which loyalty needs; returns that file.
 

@@ -93,11 +93,6 @@ def fresh(request: pytest.FixtureRequest, database: Database, tmp_path: Path) ->
     return make
 
 
-@pytest.fixture
-def store(tmp_path: Path, database: Database) -> Store:
-    return Store(tmp_path, database)
-
-
 def install(store: Store, *, core: int = len(CORE), plugin: int = len(PLUGIN) + 1) -> None:
     """Install the first revisions of the core and of its plugin."""
     more = () if store.database.backend == "sqlite" else (ON_SERVERS,)
