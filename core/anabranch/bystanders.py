@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from anabranch.objects import OwnedObject, TableName
 from anabranch.structure import (
     CONSTRAINTS,
+    PartKind,
     Structure,
     all_tables,
     differences,
@@ -63,6 +64,23 @@ class Bystanders:
             ]
         return tuple(lines)
 
+    @property
+    def tables(self) -> Collection[TableName]:
+        """The tables that there were."""
+        return self._before.keys()
+
+    def keeper(self, owner: str, table: TableName, name: str | None = None) -> str | None:
+        """Return whose *table* is, or what is called *name* on it, if it is not *owner*'s.
+
+        As :meth:`harm` sees it: what is on a table of *owner*, or of nobody, counts as its own.
+        """
+        holder = self._owned.get((table, "table", table.name))
+        if holder in (None, owner) or name is None:
+            return None if holder == owner else holder
+        kinds: list[PartKind] = [kind for kind, part in self._before[table] if part == name]
+        is_own = any(self._is_of({owner}, table, kind, name) for kind in kinds)
+        return holder if kinds and not is_own else None
+
     def accept(self, tables: Collection[TableName]) -> None:
         """Take *tables* as they are now for what must stay."""
         for table in tables:
@@ -74,9 +92,8 @@ class Bystanders:
     ) -> Structure:
         """Return *before* without the parts of *owners* that are gone or changed."""
 
-        def is_theirs(kind: str, name: str) -> bool:
-            kind = "constraint" if kind in CONSTRAINTS else kind
-            return self._owned.get((table, kind, name)) in owners
+        def is_theirs(kind: PartKind, name: str) -> bool:
+            return self._is_of(owners, table, kind, name)
 
         columns = {name for kind, name in before if kind == "column" and is_theirs(kind, name)}
         return {
@@ -85,6 +102,10 @@ class Bystanders:
             if found.get((kind, name)) == part
             or not (is_theirs(kind, name) or columns.intersection(part.columns))
         }
+
+    def _is_of(self, owners: Collection[str], table: TableName, kind: PartKind, name: str) -> bool:
+        recorded = "constraint" if kind in CONSTRAINTS else kind
+        return self._owned.get((table, recorded, name)) in owners
 
     def _read(self, tables: Collection[TableName] | None) -> dict[TableName, Structure]:
         if tables is None:

@@ -165,6 +165,24 @@ def dropped(found: Sequence[Token]) -> tuple[str, str]:
     return (found[1].word, read_name(rest)[1]) if rest else ("", "")
 
 
+def dropped_parts(statement: str) -> tuple[str, str, tuple[str, ...]]:
+    """Return schema and name of a table, and which columns, indexes, constraints it loses."""
+    found = tokens(statement)
+    if words(found, "DROP", "INDEX"):
+        rest = _without(found[2:], "IF", "EXISTS")
+        if len(rest) > 2 and rest[1].word == "ON":
+            return *read_name(rest[2:])[:2], (rest[0].name,)
+    schema, table, actions = _actions(found)
+    names: list[str] = []
+    for part in split(actions):
+        if words(part, "DROP"):
+            rest = part[1:]
+            while rest and rest[0].word in _DROPPED_KINDS:
+                rest = rest[1:]
+            names += [token.name for token in rest[:1] if token.is_name]
+    return schema, table, tuple(names)
+
+
 def renamed_table(statement: str) -> tuple[tuple[str, str], str]:
     """Return schema and name, and the new name, if *statement* renames a table; else nothing."""
     schema, name, parts = altered_table(statement)
@@ -193,7 +211,12 @@ def trigger_columns(sql: str) -> set[str]:
 
 def altered_table(statement: str) -> tuple[str, str, tuple[Alteration, ...]]:
     """Return schema and name of the table that *statement* alters, and what it does to it."""
-    found: Sequence[Token] = tokens(statement)
+    schema, name, rest = _actions(tokens(statement))
+    return schema, name, tuple(_alteration(part, statement) for part in split(rest) if part)
+
+
+def _actions(found: Sequence[Token]) -> tuple[str, str, Sequence[Token]]:
+    """Return schema and name of the table that is altered, and what is said to do to it."""
     if words(found, "ALTER", "IGNORE"):
         found = (found[0], *found[2:])
     if not words(found, "ALTER", "TABLE") or len(found) < 3:
@@ -204,7 +227,7 @@ def altered_table(statement: str) -> tuple[str, str, tuple[Alteration, ...]]:
     schema, name, rest = read_name(rest)
     if rest and rest[0].text == "*":
         rest = rest[1:]
-    return schema, name, tuple(_alteration(part, statement) for part in split(rest) if part)
+    return schema, name, rest
 
 
 def _alteration(part: Sequence[Token], statement: str) -> Alteration:
@@ -264,6 +287,9 @@ _OTHER_OBJECTS = {
     "RENAME": {"CONSTRAINT", "INDEX", "KEY", "AS", "TO"},
     "MODIFY": set[str](),
     "CHANGE": set[str](),
+}  # fmt: skip
+_DROPPED_KINDS = {
+    "COLUMN", "CONSTRAINT", "INDEX", "KEY", "PRIMARY", "FOREIGN", "CHECK", "IF", "EXISTS",
 }  # fmt: skip
 # What gives the rows that exist a value in a new column.
 _FILLING = ("DEFAULT", "GENERATED", "AS", "AUTO_INCREMENT", "SERIAL", "BIGSERIAL", "SMALLSERIAL")

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import sqlalchemy as sa
 
 from anabranch.bystanders import Bystanders
+from anabranch.events import listening
 from anabranch.guards import Guard, GuardError
 from anabranch.objects import OwnedObject, TableName
 from anabranch.planning import Step
+from anabranch.spelling import Spelling
+from anabranch.statementlog import DIALECTS
+from anabranch.statements import dropped_parts, dropped_tables, renamed_table, uncommented
+from anabranch.structure import shown
 
 
 class TrespassGuard(Guard):
     """Stops a revision that is reverted with changes in it that are not its owner's.
 
     Revisions that were generated with other owners' models in sight hold such changes; on the way
-    down they would narrow or drop what others still use.
+    down they would narrow or drop what others still use. MariaDB and MySQL could take nothing back,
+    so there what a statement says it drops is judged before it is sent.
 
     :param objects: the record of owned objects.
     :param ignored: the names of the bookkeeping tables.
@@ -30,6 +38,29 @@ class TrespassGuard(Guard):
         self._ignored = ignored
         self._bystanders: Bystanders | None = None
         self._steps: list[Step] = []
+        self._step: Step | None = None
+        self._refused: GuardError | None = None
+        self._is_finished: Callable[[], bool] = lambda: False
+
+    def trust(self, is_finished: Callable[[], bool]) -> None:
+        self._is_finished = is_finished
+
+    @contextmanager
+    def watching(self) -> Generator[None, None, None]:
+        if self._connection.dialect.name not in DIALECTS:
+            yield
+            return
+        self._spelling = Spelling.of(self._connection)
+        with listening(self._connection, before_cursor_execute=self._before):
+            yield
+
+    @contextmanager
+    def running(self, step: Step) -> Generator[None, None, None]:
+        self._step, self._refused = step, None
+        try:
+            yield
+        finally:
+            self._step = None
 
     @property
     def bystanders(self) -> Bystanders:
@@ -43,6 +74,8 @@ class TrespassGuard(Guard):
         assert self.bystanders
 
     def check(self, step: Step, touched: frozenset[TableName]) -> None:
+        if self._refused is not None:
+            raise self._refused  # which the script caught
         self._steps.append(step)
         self._judge(step, {step.key.owner}, touched)
         self.bystanders.accept(touched)
@@ -58,3 +91,35 @@ class TrespassGuard(Guard):
             raise GuardError(
                 f"its downgrade() changes what is not {step.key.owner}'s: {'; '.join(harm)}.", step
             )
+
+    def _before(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        verb = uncommented(statement)[:5].upper()
+        if self._step is None or verb not in ("DROP ", "ALTER") or self._is_finished():
+            return
+        if harm := list(self._dropped(statement, self._step.key.owner)):
+            self._refused = GuardError(
+                f"its downgrade() would drop what is not {self._step.key.owner}'s: "
+                f"{'; '.join(harm)}.",
+                self._step,
+            )
+            raise self._refused
+
+    def _dropped(self, statement: str, owner: str) -> Iterator[str]:
+        """Say what of others is there and *statement* says that it drops."""
+        moved, _ = renamed_table(statement)
+        for named in (*dropped_tables(statement), moved):
+            table = self._known(*named)
+            if table is not None and (maker := self.bystanders.keeper(owner, table)):
+                yield f"the table {shown(table)} of {maker}"
+        schema, name, parts = dropped_parts(statement)
+        if (table := self._known(schema, name)) is None:
+            return
+        for part in parts:
+            if maker := self.bystanders.keeper(owner, table, part):
+                yield f"{part} of {shown(table)} ({maker}'s table)"
+
+    def _known(self, schema: str, name: str) -> TableName | None:
+        """Return the table that a statement speaks of, as it is recorded, if it is there."""
+        spelt = self._spelling.table(TableName(schema, name))
+        tables = self.bystanders.tables
+        return next((each for each in tables if self._spelling.table(each) == spelt), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anabranch.statements import Alteration, altered_table, dropped_tables
+from anabranch.statements import Alteration, altered_table, dropped_parts, dropped_tables
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,22 @@ from anabranch.statements import Alteration, altered_table, dropped_tables
 )
 def test_dropped_tables(statement: str, expected: list[tuple[str, str]]) -> None:
     assert list(dropped_tables(statement)) == expected
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("DROP INDEX IF EXISTS `a b` ON shop.item", ("shop", "item", ("a b",))),
+        ("DROP INDEX ix", ("", "", ())),
+        ("ALTER TABLE item DROP a, DROP COLUMN IF EXISTS b", ("", "item", ("a", "b"))),
+        ("ALTER TABLE item DROP FOREIGN KEY fk, DROP KEY k", ("", "item", ("fk", "k"))),
+        ("ALTER TABLE item DROP CONSTRAINT IF EXISTS c, ADD d INT", ("", "item", ("c",))),
+        ("ALTER TABLE item DROP PRIMARY KEY", ("", "item", ())),
+        ("DROP TABLE item", ("", "", ())),
+    ],
+)
+def test_dropped_parts(statement: str, expected: tuple[str, str, tuple[str, ...]]) -> None:
+    assert dropped_parts(statement) == expected
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,38 @@ def test_a_downgrade_that_was_cut_off_goes_on(store: Store) -> None:
     assert store.applied == {"core@c1", "billing@b1"}
 
 
+@pytest.mark.parametrize(
+    ("leak", "what"),
+    [
+        ("op.drop_table('customer')", "the table customer of core"),
+        ("op.execute('DROP TABLE IF EXISTS invoice, `customer`')", "the table customer of core"),
+        ("op.rename_table('customer', 'person')", "the table customer of core"),
+        ("op.drop_column('customer', 'name')", "name of customer (core's table)"),
+        ("op.drop_index('ix_customer_name', 'customer')", "ix_customer_name of customer"),
+        (
+            "op.execute('ALTER TABLE customer DROP debt, DROP KEY IF EXISTS ix_customer_name')",
+            "ix_customer_name of customer",
+        ),
+    ],
+)
+def test_a_leaked_drop_is_stopped_before_it_is_sent(store: Store, leak: str, what: str) -> None:
+    """The server could take nothing back."""
+    store.plugin(
+        "billing",
+        BILLING[0],
+        BILLING[1].replace("op.drop_column('customer', 'debt')", leak),
+        version="2.0",
+    )
+    before = store.schema, store.applied, store.objects
+    failed = store.db("downgrade", "billing@b1", "--yes").expect(5)
+    assert "its downgrade() would drop what is not billing's" in failed.err
+    assert what in failed.err
+    assert (store.schema, store.applied, store.objects) == before
+    assert store.database.rows("customer")[0]["name"] == "Ada"
+    store.plugin("billing", *BILLING, version="3.0")
+    store.db("downgrade", "billing@b1", "--yes").expect()
+
+
 def test_adopting_compares_and_records(store: Store) -> None:
     """What another tool left is compared with what the revisions make on this very server."""
     before = state(store)
