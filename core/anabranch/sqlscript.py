@@ -90,15 +90,15 @@ def write_sql(
                 schema = schema_of(connection) if own == "sqlite" else ()
     reading.require_sound()
 
-    def write(there: StandIn | None) -> tuple[_Writer, str]:
-        writer = _Writer(access, reading, metadata, dialect or own, objects, tables, there)
+    def write(there: StandIn | None, lacking: str = "") -> tuple[_Writer, str]:
+        writer = _Writer(access, reading, metadata, dialect or own, objects, tables, there, lacking)
         return writer, writer.write("" if from_nothing else access.database.title)
 
     try:
         with stand_in(schema) if (dialect or own) == "sqlite" else nullcontext() as there:
             writer, text = write(there)
-    except StandInError:
-        writer, text = write(None)
+    except StandInError as error:
+        writer, text = write(None, access.database.scrub(str(error)))
     return SqlScript(
         text=text,
         dialect=dialect or own,
@@ -111,6 +111,8 @@ def write_sql(
 class _Writer:
     """Writes one script.
 
+    :param there: what revisions may be run on that look at the database.
+    :param lacking: why there is none.
     :ivar warnings: what the script leaves open.
     """
 
@@ -123,6 +125,7 @@ class _Writer:
         objects: Iterable[OwnedObject],
         tables: Collection[TableName],
         there: StandIn | None,
+        lacking: str,
     ) -> None:
         self.plan = reading.plan()
         self.warnings: list[str] = []
@@ -138,6 +141,7 @@ class _Writer:
         self._lines: list[str] = []
         self._tracker: ScriptTracker | None = None
         self._stand_in = there
+        self._lacking = lacking
         self._stood_in = False
         self._is_refused = False
         self._held: list[str] | None = None
@@ -258,7 +262,10 @@ class _Writer:
             # A batch rebuild, or a look at what there is.
             self._held = None
             if self._stand_in is None:
-                return cause_of(error, self._database)
+                cause = cause_of(error, self._database)
+                if self._lacking:
+                    cause += f"; and no copy without rows can stand in for it: {self._lacking}"
+                return cause
             if self._is_refused:
                 return ""  # what it would look at is not there, and there will be no script
             return self._stand(step, connection, script, projection)

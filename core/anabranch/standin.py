@@ -86,7 +86,7 @@ class StandIn:
         try:
             self._raw.execute(statement)
         except (sqlite3.Error, sqlite3.Warning) as error:
-            raise StandInError(str(error)) from error
+            raise StandInError(_told(error, statement)) from error
 
     def run(
         self,
@@ -215,7 +215,11 @@ def _build(raw: Any, schema: Sequence[str]) -> None:
         except sqlite3.Error as error:
             # A virtual table makes tables of its own.
             if "already exists" not in str(error):
-                raise StandInError(str(error)) from error
+                raise StandInError(_told(error, statement)) from error
+
+
+def _told(error: Exception, statement: str) -> str:
+    return f"{error} [{' '.join(statement.split())[:100]}]"
 
 
 def _changing(sent: Sequence[str]) -> Iterator[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from anabranch.errors import RefusedError, UsageError
-from support.databases import Database
+from support.databases import Database, sqlite
 from support.mariadb import Server as MariaServer
 from support.postgres import Server
 from support.store import Store, table
@@ -415,6 +417,26 @@ def test_a_rebuild_is_written_for_the_database_that_the_script_is_for(store: Sto
         assert "ALTER TABLE item DROP COLUMN x;" in script.text
         script = manager.sql(store.deployment, dialect="sqlite", from_nothing=True)
         assert "ALTER TABLE _alembic_tmp_item RENAME TO item;" in script.text
+
+
+def test_why_a_rebuild_cannot_be_written_is_said(tmp_path: Path) -> None:
+    """An index on a function that only the application's own connections have."""
+    store = Store(tmp_path, sqlite(tmp_path / "store.sqlite"))
+    first = revision_file("c1", upgrade=table("item", "x"))
+    store.core(first)
+    store.upgrade()
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection:
+        connection.create_function("slug", 1, str, deterministic=True)
+        connection.execute("CREATE INDEX ix_slug ON item (slug(x))")
+    plain = revision_file("c2", down="c1", upgrade=table("tag"))
+    store.core(first, plain)
+    assert "CREATE TABLE tag" in write(store)
+    rebuild = 'with op.batch_alter_table("item") as batch:\n    batch.drop_column("x")'
+    store.core(first, plain, revision_file("c3", down="c2", upgrade=rebuild))
+    refused = store.db("sql").expect(8)
+    assert "core@c3 (" in refused.err
+    assert "no copy without rows can stand in for it: no such function: slug" in refused.err
+    assert "[CREATE INDEX ix_slug ON item (slug(x))]" in refused.err
 
 
 def test_what_a_statement_hides_is_said(store: Store) -> None:
