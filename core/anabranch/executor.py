@@ -40,6 +40,7 @@ from anabranch.ledger import Ledger
 from anabranch.listening import SILENT, Listener, Progress
 from anabranch.loading import load_scripts
 from anabranch.models import owner_metadata
+from anabranch.occupied import holder_of
 from anabranch.planning import Plan, Step
 from anabranch.reading import Reading
 from anabranch.rebuilds import RebuildGuard
@@ -48,6 +49,7 @@ from anabranch.references import ReferenceGuard
 from anabranch.replay import Replay
 from anabranch.revision import RevisionKey
 from anabranch.setbacks import Setbacks, ends_run
+from anabranch.spelling import Spelling
 from anabranch.tracking import ObjectTracker
 from anabranch.transactions import Mode, Unit, units_of
 from anabranch.verification import verify
@@ -63,6 +65,7 @@ class _Run:
     metadata: Mapping[str, sa.MetaData]
     tracker: ObjectTracker
     guards: Sequence[Guard]
+    spelling: Spelling
 
     @property
     def total(self) -> int:
@@ -162,6 +165,7 @@ class Executor:
                 self._recorder.objects(self._connection),
                 self._recorder.table_names,
             )
+            spelling = Spelling.of(self._connection)
             self._connection.rollback()
             guards = (
                 RebuildGuard(self._connection),
@@ -169,7 +173,7 @@ class Executor:
                 IndexGuard(self._connection, self._recorder, tracker, self._chronicle.entry),
                 *self._guards,
             )
-            run = _Run(context, plan, scripts, metadata, tracker, guards)
+            run = _Run(context, plan, scripts, metadata, tracker, guards, spelling)
             with (
                 tracker.watching(),
                 self._ledger.recording(),
@@ -358,7 +362,8 @@ class Executor:
                 what = f"{step.key} was interrupted."
                 state = standing(step, outcome) + self._write_interrupt(step, what)
                 raise RunInterrupted(what, state=state) from error
-            failure = failure_of(step, error, self._database, outcome)
+            holder = holder_of(error, run.tracker.objects, run.spelling)
+            failure = failure_of(step, error, self._database, outcome, holder)
             self._write_failure(step, failure)
             raise failure from error
         for progress in done:

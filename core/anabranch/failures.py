@@ -20,6 +20,8 @@ from anabranch.errors import (
 from anabranch.guards import GuardError
 from anabranch.ledger import LostWorkError, is_commit
 from anabranch.mysql import number_of
+from anabranch.objects import OwnedObject
+from anabranch.occupied import OCCUPIED, described, is_there_already, reason, way_out
 from anabranch.planning import Direction, Step
 from anabranch.revision import CORE, RevisionKey
 from anabranch.wording import counted, text_of
@@ -54,8 +56,12 @@ def failure_of(
     error: BaseException,
     database: Database,
     outcome: Outcome,
+    holder: OwnedObject | None = None,
 ) -> AnabranchError:
-    """Return the error that tells an operator of *step*, which *error* ended."""
+    """Return the error that tells an operator of *step*, which *error* ended.
+
+    :param holder: what is recorded of a thing that was in its way.
+    """
     path = step.revision.path
     line = line_in(path, error)
     state = standing(step, outcome)
@@ -91,6 +97,12 @@ def failure_of(
     )
     if is_lost:
         failure.code = "AB305"
+    if holder is not None:
+        failure.code = OCCUPIED
+        failure.what += f". There is a {described(holder)} already: {reason(holder)}."
+        failure.remedy = way_out(step.key, holder)
+    elif is_there_already(error) and outcome.direction == "upgrade" and not outcome.partial:
+        failure.remedy += " If another tool made what is there, 'db adopt DIR' takes it over."
     if isinstance(error, GuardError):
         failure.code = error.code
         failure.remedy = f"{error.remedy} {remedy}".strip()

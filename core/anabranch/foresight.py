@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from anabranch import leftovers
 from anabranch.destructive import sure_losses
+from anabranch.occupied import find_occupied
 from anabranch.planning import Plan
 from anabranch.problems import Problem
 from anabranch.reading import Reading
@@ -37,3 +38,10 @@ def losses(
         )
         for step, loss in sure_losses(recorder, connection, reading, plan)
     )
+
+
+def occupied(
+    recorder: Recorder, connection: sa.Connection | None, plan: Plan
+) -> tuple[Problem, ...]:
+    """Say what *plan* is sure to find in its way."""
+    return find_occupied(connection, recorder, plan) if connection is not None else ()

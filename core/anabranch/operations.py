@@ -274,7 +274,7 @@ class _Reader:
         if _READS.match(sql.text) and ";" not in sql.text.strip(" \t\n;"):
             return
         certain = self._certain and sql.exact
-        found = list(_written_out(sql.text, certain))
+        found = list(written_out(sql.text, certain=certain))
         shown = " ".join(sql.text.split())
         shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
         text = sql.text if sql.exact else ""
@@ -345,7 +345,7 @@ class _Reader:
         return _Text("".join(part.text for part in parts), all(part.exact for part in parts))
 
 
-def _written_out(sql: str, certain: bool) -> Iterator[Operation]:
+def written_out(sql: str, *, certain: bool) -> Iterator[Operation]:
     """Read what a statement written out would take away, like the operation that does the same."""
     for schema, table in dropped_tables(sql):
         yield Operation("drop_table", table, "", f"drop table {table}", certain, schema, sql)

@@ -28,6 +28,7 @@ from anabranch.failures import cause_of
 from anabranch.loading import load_scripts
 from anabranch.models import core_metadata, owner_metadata
 from anabranch.objects import ObjectChanges, OwnedObject, TableName
+from anabranch.occupied import find_occupied
 from anabranch.offline import OfflineConnection, Output
 from anabranch.offline_objects import ScriptTracker
 from anabranch.planning import Plan, Step
@@ -88,6 +89,8 @@ def write_sql(
                 schemas = {item.table.schema for item in objects}
                 tables = all_tables(connection, schemas, access.recorder.table_names)
                 schema = schema_of(connection) if own == "sqlite" else ()
+                if in_the_way := find_occupied(connection, access.recorder, reading.plan()):
+                    raise IntegrityError(in_the_way)
     reading.require_sound()
 
     def write(there: StandIn | None, lacking: str = "") -> tuple[_Writer, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anabranch.access import Access
 from anabranch.estate import read_estates
-from anabranch.foresight import half_done
+from anabranch.foresight import half_done, occupied
 from anabranch.reading import Status
 
 
@@ -23,7 +23,11 @@ def read_status(access: Access) -> Status:
             database=status.database,
             owners=owners,
             plan=plan,
-            problems=(*reading.problems, *half_done(recorder, connection)),
+            problems=(
+                *reading.problems,
+                *half_done(recorder, connection),
+                *occupied(recorder, connection, plan),
+            ),
             estates=read_estates(
                 connection, objects, away, recorder.table_names, recorder.standing(connection)
             )

@@ -14,6 +14,7 @@ from anabranch.access import Access
 from anabranch.errors import (
     UNTOUCHED,
     AnabranchError,
+    IntegrityError,
     LockError,
     RefusedError,
     RequirementError,
@@ -197,6 +198,7 @@ def make_ready(
     """Load the hooks of who takes part in *plan*, and ask for their requirements.
 
     :raises RequirementError: if one is not met.
+    :raises IntegrityError: if it is sure that something is in the way of *plan*.
     :raises DestructiveError: if it is sure that *plan* would lose rows, and that is not allowed.
     """
     from anabranch.destructive import loss_guards
@@ -204,6 +206,7 @@ def make_ready(
     from anabranch.hooks import Hooks
     from anabranch.lock_guard import lock_guards
     from anabranch.models import core_metadata
+    from anabranch.occupied import find_occupied
     from anabranch.planning import make_plan
 
     installation = access.installation
@@ -223,6 +226,10 @@ def make_ready(
             "Requirements are not met:\n" + "\n".join(f"  {text}" for text in unmet),
             remedy="Provide them, or disable the plugins that ask for them.",
         )
+    in_the_way = () if options.keep_going else find_occupied(connection, access.recorder, plan)
+    connection.rollback()
+    if in_the_way:
+        raise IntegrityError(in_the_way)
     losses: tuple[Guard, ...] = ()
     if plan and not options.allow_destructive:
         losses = loss_guards(access.recorder, connection, reading, plan)

@@ -20,7 +20,9 @@ from anabranch.cli.telling import LISTENER
 from anabranch.wording import counted, one_line
 
 if TYPE_CHECKING:
+    from anabranch.access import Access
     from anabranch.downgrading import Downgrade
+    from anabranch.problems import Problem
     from anabranch.purging import Departure
 
 plugin_argument = click.argument("plugin")
@@ -86,8 +88,14 @@ def purge_command(manager: Manager) -> click.Command:
             console.say(f"Done: {' and '.join(done.names)} purged.")
             access = app.open(deployment_dir)
             taking_part = {owner.name for owner in app.discover().owners} - access.disabled
+            stopped = _stopped(access) if taking_part.intersection(done.names) else {}
             for name in done.names:
-                if name in taking_part:
+                if problem := stopped.get(name):
+                    console.say(
+                        f"{name} is still installed, and the next init-db would stop: "
+                        f"{problem.text} {console.as_called(problem.remedy)}"
+                    )
+                elif name in taking_part:
                     console.say(
                         f"{name} is still installed: the next init-db creates it again, unless it "
                         "is uninstalled or disabled."
@@ -193,6 +201,15 @@ def downgrade_command(manager: Manager) -> click.Command:
             console.say("The next init-db applies them again, if they are still installed.")
 
     return downgrade
+
+
+def _stopped(access: Access) -> dict[str, Problem]:
+    """Return whose revisions the next run would stop at, for what stayed is in their way."""
+    from anabranch.foresight import occupied
+
+    with access.look() as (reading, connection):
+        found = occupied(access.recorder, connection, reading.plan())
+    return {problem.owner: problem for problem in reversed(found)}
 
 
 def _show(departure: Departure) -> None:

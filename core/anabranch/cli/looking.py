@@ -56,6 +56,7 @@ def plan_command(manager: Manager) -> click.Command:
                     *reading.problems,
                     *foresight.half_done(recorder, connection),
                     *foresight.losses(recorder, connection, reading, found),
+                    *foresight.occupied(recorder, connection, found),
                 )
             outlines = None
             if operations or (operations is None and len(found.steps) <= OPERATIONS_SHOWN):
@@ -65,7 +66,8 @@ def plan_command(manager: Manager) -> click.Command:
             else:
                 plans.say_plan(found, title, problems, outlines)
             if check and found:
-                sys.exit(PENDING)
+                is_faulty = any(problem.level == "error" for problem in problems)
+                sys.exit(FAULTY if is_faulty else PENDING)
 
     return plan
 
