@@ -280,6 +280,25 @@ def test_what_has_no_way_back_is_named_before_anything_runs(
     assert set(store.schema) == {"customer", "product"}
 
 
+def test_what_the_next_run_does_is_said(store: Store) -> None:
+    """Again, or not; and that the core is not any more what the plugin ran on."""
+    store.plugin("billing", *BILLING)
+    store.upgrade()
+    done = store.db("downgrade", "billing@b1", "--yes").expect()
+    assert "The next init-db applies them again, as far as they are installed.\n" in done.out
+    assert "That would be after" not in done.out
+    store.upgrade()
+    third = revision_file("c3", down="c2", created="2024-05-01", upgrade=table("shelf"))
+    store.core(*CORE, third)
+    store.upgrade()
+    done = store.db("downgrade", "billing@b1", "--yes").expect()
+    assert "That would be after core@c3, for which they may not be made." in done.out
+    assert "disable billing, or install another release." in done.out
+    store.configure('[plugins]\ndisabled = ["billing"]')
+    done = store.db("downgrade", "billing@base", "--yes").expect()
+    assert "The next init-db leaves it at that: none of them" in done.out
+
+
 def test_what_is_uninstalled_cannot_be_reverted(store: Store) -> None:
     store.plugin("billing", *BILLING)
     store.upgrade()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -198,7 +199,8 @@ def downgrade_command(manager: Manager) -> click.Command:
             for item in done.left:
                 of = "" if item.kind == "table" else f" of {shown(item.table)}"
                 console.say(f"Left      {item.kind} {item.name}{of}: {item.key} did not drop it.")
-            console.say("The next init-db applies them again, if they are still installed.")
+            for line in _afterwards(app.open(deployment_dir), done):
+                console.say(line)
 
     return downgrade
 
@@ -210,6 +212,32 @@ def _stopped(access: Access) -> dict[str, Problem]:
     with access.look() as (reading, connection):
         found = occupied(access.recorder, connection, reading.plan())
     return {problem.owner: problem for problem in reversed(found)}
+
+
+def _afterwards(access: Access, done: Downgrade) -> Iterator[str]:
+    """Say what the next run does with what was reverted."""
+    from anabranch.foresight import occupied
+
+    with access.look() as (reading, connection):
+        plan, graph = reading.plan(), reading.graph
+        stopped = occupied(access.recorder, connection, plan)
+    again = [key for key in plan.keys if key in done.keys]
+    if not again:
+        yield "The next init-db leaves it at that: none of them is installed and takes part."
+        return
+    owners = {key.owner for key in again}
+    needed = {key.owner for key in graph.ancestors(again)} - owners
+    after = graph.order[graph.order.index(again[0]) :]
+    later = [key for key in after if key in reading.applied and key.owner in needed]
+    yield "The next init-db applies them again, as far as they are installed."
+    if later:
+        yield (
+            f"That would be after {later[-1]}, for which they may not be made. If they are not, "
+            f"disable {' and '.join(sorted(owners))}, or install another release."
+        )
+    for problem in stopped:
+        if problem.owner in owners:
+            yield f"It would stop: {problem.text} {console.as_called(problem.remedy)}"
 
 
 def _show(departure: Departure) -> None:
