@@ -496,22 +496,29 @@ class MigrationManager:
     def plugins(self, target: Target | None = None) -> tuple[tuple[Owner, str], ...]:
         """Return every installed owner with what is wrong with it, in words, or ``disabled``.
 
+        Imports their models and hooks, but of those that are disabled. Connects to no database.
+
         :param target: a deployment, whose configuration says which plugins take part.
         """
+        from anabranch.models import find_broken
+
         if target is None:
             from anabranch.reading import read_installation
 
             installation = read_installation(self.discover())
         else:
             installation = self.open(target).installation
+        owners, disabled = installation.discovery.owners, installation.disabled
+        broken = find_broken((o for o in owners if o.name not in disabled), self.metadata)
+        problems = (*installation.problems, *broken)
         return tuple(
             (
                 owner,
                 "disabled"
-                if owner.name in installation.disabled
-                else " ".join(p.text for p in installation.problems if p.owner == owner.name),
+                if owner.name in disabled
+                else " ".join(p.text for p in problems if p.owner == owner.name),
             )
-            for owner in installation.discovery.owners
+            for owner in owners
         )
 
     def check_current(self, target: Target) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
 import sqlalchemy as sa
 
 from anabranch.discovery import Owner
-from anabranch.errors import ConfigurationError
-from anabranch.hooks import import_for
+from anabranch.errors import ConfigurationError, PluginError
+from anabranch.hooks import Hooks, import_for
+from anabranch.problems import Problem
+from anabranch.revision import CORE
 
 
 def core_metadata(source: Any) -> sa.MetaData:
@@ -40,6 +43,24 @@ def owner_metadata(owner: Owner, core: sa.MetaData) -> sa.MetaData:
     for name in owner.models:
         found = _metadata_in(import_for(owner, name), found)
     return found
+
+
+def find_broken(owners: Iterable[Owner], source: Any) -> tuple[Problem, ...]:
+    """Import the models and the hooks of *owners*, and say whose cannot be.
+
+    :param source: the core's metadata, as for :func:`core_metadata`.
+    """
+    owners = tuple(owners)
+    problems: list[Problem] = []
+    for owner in owners:
+        try:
+            if owner.name == CORE:
+                core_metadata(source)
+            for name in owner.models:
+                import_for(owner, name)
+        except (PluginError, ConfigurationError) as error:
+            problems.append(Problem(error.code, owner.name, error.what, remedy=error.remedy))
+    return (*problems, *Hooks().load(owners))
 
 
 def _metadata_in(module: ModuleType, default: sa.MetaData) -> sa.MetaData:

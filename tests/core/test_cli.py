@@ -230,6 +230,29 @@ def test_plugins_as_json_tells_who_is_installed(workbench: Workbench) -> None:
     assert next(row for row in without if row["owner"] == "a")["note"] == ""
 
 
+def test_plugins_whose_modules_cannot_be_imported_are_told_of(workbench: Workbench) -> None:
+    """Each with the cause; one that is disabled is let alone, and the others are fine."""
+    workbench.develop(plugin("b", models="import nowhere", migrations=True))
+    workbench.develop(plugin("c", hooks="raise SystemExit('not today')", migrations=True))
+    workbench.develop(plugin("d", models="1 / 0", migrations=True))
+    with (workbench.deployment / "config.toml").open("a") as config:
+        config.write('[plugins]\ndisabled = ["d"]\n')
+    notes = {row["owner"]: row["note"] for row in look(workbench, "plugins")["plugins"]}
+    assert notes == {
+        "core": "",
+        "a": "",
+        "b": "'market_b.db_models' of b (market-b 1.0) cannot be imported: ModuleNotFoundError: "
+        "No module named 'nowhere'",
+        "c": "'market_c.hooks' of c (market-c 1.0) cannot be imported: SystemExit: not today",
+        "d": "disabled",
+    }
+    done = workbench.run("db", "plugins")
+    assert "ZeroDivisionError: division by zero" in done.out
+    assert "Traceback" not in done.err
+    workbench.develop(market(models="import nowhere"))
+    assert "No module named 'nowhere'" in workbench.run("db", "plugins").out
+
+
 def test_check_tells_current_pending_and_faulty_apart(workbench: Workbench) -> None:
     """0, 3 and 4, from status and plan alike; without --check looking is never a failure."""
     for command in ("status", "plan"):

@@ -188,7 +188,8 @@ def plugins_command(manager: Manager) -> click.Command:
     def plugins(deployment_dir: Path | None, as_json: bool) -> None:
         """List the installed plugins and what is wrong with any of them.
 
-        With DEPLOYMENT_DIR, also which of them its configuration leaves out.
+        Their models and hooks are imported. With DEPLOYMENT_DIR, also which of them its
+        configuration leaves out.
         """
         with told(as_json=as_json):
             found = manager().plugins(deployment_dir)
