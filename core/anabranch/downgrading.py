@@ -156,7 +156,6 @@ def executor_of(
 ) -> Executor:
     """Make the executor of a run that reverts: plugins' hooks have no part in it."""
     from anabranch.executor import Executor
-    from anabranch.lock_guard import lock_guards
     from anabranch.models import core_metadata
 
     return Executor(
@@ -166,7 +165,8 @@ def executor_of(
         reading=reading,
         metadata=core_metadata(host.metadata),
         listener=listener,
-        guards=[guard, *lock_guards(access.lock)],
+        lock=access.lock,
+        guards=[guard],
         closing=closing,
     )
 

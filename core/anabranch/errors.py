@@ -270,6 +270,13 @@ class LockLostError(LockError):
 
     code = "AB422"
 
+    def __init__(self) -> None:
+        super().__init__(
+            "The migration lock was lost, so another migrator may be at work.",
+            remedy="See what takes the lock away (a pooler, a script that gives up all locks, "
+            "a deleted lock file), then run the same command again.",
+        )
+
 
 class BlockedError(LockError):
     """Other sessions held locks that a revision needs, however often it was tried again."""

@@ -39,6 +39,8 @@ from anabranch.indexes import IndexGuard
 from anabranch.ledger import Ledger
 from anabranch.listening import SILENT, Listener, Progress
 from anabranch.loading import load_scripts
+from anabranch.lock_guard import lock_guards
+from anabranch.locking import Lock
 from anabranch.models import owner_metadata
 from anabranch.occupied import holder_of
 from anabranch.planning import Plan, Step
@@ -87,6 +89,7 @@ class Executor:
     :param reading: what was read under the lock.
     :param metadata: the core's.
     :param hooks: of the plugins that take part; None for nobody's.
+    :param lock: the run lock; None where nobody else can reach the database.
     :param finished: what the journal says once hooks and seeds are done; empty for nothing.
     :param closing: what is to be done in the transaction of the last revision, after it.
     :ivar sown: the seeds that were put in place, in words.
@@ -103,6 +106,7 @@ class Executor:
         metadata: sa.MetaData,
         hooks: Hooks | None = None,
         listener: Listener = SILENT,
+        lock: Lock | None = None,
         guards: Sequence[Guard] = (),
         finished: str = "",
         closing: Callable[[], None] | None = None,
@@ -117,12 +121,13 @@ class Executor:
         self._hooks = hooks or Hooks()
         self._metadata = metadata
         self._listener = listener
-        self._ledger = Ledger(connection, recorder, reading)
+        self._ledger = Ledger(connection, recorder, reading, lock)
         # Where DDL can be rolled back nothing is ever half done.
         self._replay = (
             Replay(connection, recorder, self._is_ours) if database.dialect == "mysql" else None
         )
-        self._guards = (BookGuard(connection, recorder, self._is_ours), *guards)
+        books = BookGuard(connection, recorder, self._is_ours)
+        self._guards = (books, *lock_guards(lock), *guards)
         if self._replay is not None:
             for guard in self._guards:
                 guard.trust(self._replay.is_finished)
@@ -380,7 +385,8 @@ class Executor:
         use_metadata(run.context, run.metadata[step.key.owner])
         self._notify(plan, "anabranch_before_revision", revision=str(step.key))
         script = run.scripts[step.key]
-        ledger.mark(lambda: self._judge(step, run))
+        hooked = self._hooks.watch_revisions
+        ledger.mark(lambda: self._judge(step, run), step.revision, hooked=hooked)
         with ExitStack() as surroundings:
             surroundings.callback(ledger.reopen)
             for guard in run.guards:

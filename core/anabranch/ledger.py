@@ -18,8 +18,11 @@ from sqlalchemy import exc
 
 from anabranch.connections import is_usable
 from anabranch.events import listening
+from anabranch.inscribing import Inscription
+from anabranch.locking import Lock
 from anabranch.objects import ObjectChanges, OwnedObject
-from anabranch.projection import Projection
+from anabranch.postgresql import AdvisoryLock, Tenure
+from anabranch.projection import Projection, Shift
 from anabranch.reading import Reading
 from anabranch.recorder import Event, Recorder
 from anabranch.revision import AppliedRevision, Revision, RevisionKey
@@ -49,6 +52,8 @@ class _Waiting:
 class Ledger:
     """Keeps the records of one run on one connection in step with its transactions.
 
+    :param lock: the run lock. PostgreSQL is asked for it when a revision begins and when its
+        records are written, which is refused without it; other locks have a guard of their own.
     :ivar committed: the revisions whose commit is done, in order, whichever way they ran.
     :ivar commits: how many commits there were, whoever asked for them.
     :ivar rollbacks: how many rollbacks there were.
@@ -56,7 +61,13 @@ class Ledger:
     :ivar committing: whether nothing was asked of the database since it was asked to commit.
     """
 
-    def __init__(self, connection: sa.Connection, recorder: Recorder, reading: Reading) -> None:
+    def __init__(
+        self,
+        connection: sa.Connection,
+        recorder: Recorder,
+        reading: Reading,
+        lock: Lock | None = None,
+    ) -> None:
         state = reading.state
         self.committed: list[RevisionKey] = []
         self.commits = 0
@@ -76,7 +87,14 @@ class Ledger:
         self._before_commit = 0
         self._judge: Callable[[], None] = _nothing
         self._mark: tuple[int, int, int] | None = None
+        self._unasked: tuple[int, int, int] | None = None
+        self._is_plain = False
         self._transaction: int | None = None
+        self._tenure: Tenure | None = None
+        self._inscription: Inscription | None = None
+        if connection.dialect.name == "postgresql":
+            self._tenure = Tenure(connection, lock if isinstance(lock, AdvisoryLock) else None)
+            self._inscription = recorder.inscription(self._tenure.questions)
         self._notes: list[Event] = []
         self._line = 0
         self._following = False
@@ -165,6 +183,9 @@ class Ledger:
         connection, recorder = self._connection, self._recorder
         waiting, self._waiting = self._waiting, _Waiting()
         shift = self._projection.shift()
+        if self._tenure is not None and self._inscription is not None:
+            self._write_at_once(waiting, shift, self._tenure, self._inscription)
+            return
         keys = [row.key for row in waiting.applied]
         recorder.record_applied(connection, waiting.applied, projected=shift.shown)
         recorder.forget(connection, waiting.reverted)
@@ -183,6 +204,66 @@ class Ledger:
                 ids=shift.ids_new,
             )
         self._written += [*keys, *waiting.reverted]
+
+    def _write_at_once(
+        self, waiting: _Waiting, shift: Shift, tenure: Tenure, inscription: Inscription
+    ) -> None:
+        """Write what waits in one statement, which also says how the transaction stands."""
+        if not (waiting.events or shift):
+            return
+        connection, recorder = self._connection, self._recorder
+        recorder.forget(connection, waiting.reverted)
+        added: list[OwnedObject] = []
+        for changes in _joined(waiting.changes):
+            # What removes something has to come in its turn.
+            if changes.removed:
+                recorder.record_objects(connection, ObjectChanges((), tuple(added)))
+                recorder.record_objects(connection, changes)
+                added = []
+            else:
+                added += changes.added
+        answers = inscription.write(
+            connection,
+            revisions=waiting.applied,
+            events=waiting.events,
+            objects=added,
+            shift=Shift(
+                shift.hidden.difference(waiting.reverted),
+                shift.shown,
+                shift.ids_gone,
+                shift.ids_new,
+            ),
+        )
+        self._require_same(tenure.learn(answers))
+        self._notes += [entry for entry in waiting.events if not entry.revision]
+        self._written += [*(row.key for row in waiting.applied), *waiting.reverted]
+
+    def _require_same(self, transaction: int) -> None:
+        """Compare the open *transaction* with the one that a script began in, if it ended none.
+
+        One that it ended unseen kept all but the records, which the next commit adds.
+
+        :raises LostWorkError: if it was rolled back.
+        """
+        mark, self._unasked = self._unasked, None
+        if mark is None or mark[1:] != (self.commits, self.rollbacks):
+            return
+        if transaction == mark[0]:
+            self._transaction = transaction
+            return
+        if self._status(mark[0]) != "committed":
+            raise LostWorkError("it rolled back its transaction in a way that nobody could see")
+        self._count_commit()
+        self.committing = False
+
+    def _status(self, transaction: int) -> str:
+        """Return what PostgreSQL says of a *transaction*, past whoever listens."""
+        cursor = self._connection.connection.cursor()
+        try:
+            cursor.execute(f"SELECT txid_status({transaction})")
+            return str((cursor.fetchone() or ("",))[0])
+        finally:
+            cursor.close()
 
     def discard(self) -> None:
         """Forget what is not committed: the transaction it was done in is gone."""
@@ -243,28 +324,34 @@ class Ledger:
             self._judge()
         self._rolled_back = False
 
-    def mark(self, judge: Callable[[], None]) -> None:
-        """Note that a script begins, and which transaction of PostgreSQL is open.
+    def mark(self, judge: Callable[[], None], doing: Revision, *, hooked: bool) -> None:
+        """Note that the script of *doing* begins, and which transaction of PostgreSQL is open.
 
         :param judge: asked before a commit of the script's, which it may refuse by raising.
+        :param hooked: whether code of plugins runs after it, before it is recorded.
+        :raises LockLostError: without the run lock, if the ledger asks for it.
         """
         self._judge = judge
-        self._mark = self._transaction = None
-        if self._connection.dialect.name == "postgresql":
-            transaction = self._connection.exec_driver_sql("SELECT txid_current()").scalar_one()
-            self._mark = (int(transaction), self.commits, self.rollbacks)
+        self._mark = self._unasked = self._transaction = None
+        self._is_plain = doing.plain and not hooked
+        if self._tenure is not None:
+            self._mark = (self._tenure.begin(str(doing.key)), self.commits, self.rollbacks)
 
     def settle(self, *, failed: bool = False) -> None:
         """Note that the script has ended, and how a transaction did that ended unseen.
 
         PostgreSQL's driver says nothing of a COMMIT within a string of several statements, nor of
-        one that a script sends through it.
+        one that a script sends through it. Where a script speaks of no such thing it is asked along
+        with the records.
 
         :param failed: whether the transaction is to be rolled back, whatever has become of it.
         """
         self._judge = _nothing
         mark, self._mark = self._mark, None
         if mark is None or mark[1:] != (self.commits, self.rollbacks):
+            return
+        if self._is_plain and not failed:
+            self._unasked = mark
             return
         raw: Any = self._connection.connection
         if failed:
@@ -275,11 +362,9 @@ class Ledger:
             if cursor.fetchone()[0] == mark[0]:
                 self._transaction = mark[0]
                 return
-            cursor.execute(f"SELECT txid_status({mark[0]})")
-            status = cursor.fetchone()[0]
         finally:
             cursor.close()
-        if status == "committed":
+        if self._status(mark[0]) == "committed":
             self._count_commit()
             self.committing = False
         elif not failed:

@@ -9,11 +9,12 @@ from anabranch.errors import LockLostError
 from anabranch.guards import Guard
 from anabranch.locking import Lock
 from anabranch.planning import Step
+from anabranch.postgresql import AdvisoryLock
 
 
 def lock_guards(lock: Lock | None) -> tuple[Guard, ...]:
-    """Return the guard of *lock*; none for a database in memory, which has no lock."""
-    return () if lock is None else (LockGuard(lock),)
+    """Return the guard of *lock*; none where there is no lock, or the ledger asks for it."""
+    return () if lock is None or isinstance(lock, AdvisoryLock) else (LockGuard(lock),)
 
 
 class LockGuard(Guard):
@@ -38,8 +39,4 @@ class LockGuard(Guard):
 
     def _require(self) -> None:
         if not self._lock.is_owned():
-            raise LockLostError(
-                "The migration lock was lost, so another migrator may be at work.",
-                remedy="See what takes the lock away (a pooler, a script that gives up all locks, "
-                "a deleted lock file), then run the same command again.",
-            )
+            raise LockLostError

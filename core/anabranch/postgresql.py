@@ -5,23 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from anabranch.errors import PoolerError
+from anabranch.errors import LockLostError, PoolerError
 
 # An ALTER that waits for a long reader holds up every other reader of the table.
 LOCK_TIMEOUT = 2.0  # seconds
 _NAME_LENGTH = 63  # bytes of an application name that the server keeps
 _ATTEMPTS = 3
-_OWNED = sa.text(
-    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
-    "AND classid = :high AND objid = :low AND pid = pg_backend_pid()"
+_OWNED = (
+    "EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
+    "AND classid = {high} AND objid = {low} AND pid = pg_backend_pid())"
 )
+_NAMING = sa.func.set_config("application_name", sa.bindparam("name", type_=sa.Text), False)
 _HOLDER = sa.text(
     "SELECT a.pid, a.usename, coalesce(host(a.client_addr), 'local'), a.application_name, "
     "extract(epoch FROM clock_timestamp() - a.backend_start)::int "
@@ -114,6 +115,7 @@ class AdvisoryLock:
     """A lock of the server that belongs to the session of *connection*.
 
     :param name: what is locked in the connection's database.
+    :ivar owned: asks the server whether that session holds it still.
     """
 
     def __init__(self, connection: sa.Connection, name: str) -> None:
@@ -122,6 +124,7 @@ class AdvisoryLock:
         self._key = {"key": key}
         # pg_locks shows the key's two halves.
         self._halves = {"high": (key >> 32) & 0xFFFFFFFF, "low": key & 0xFFFFFFFF}
+        self.owned: sa.ColumnElement[bool] = sa.literal_column(_OWNED.format(**self._halves))
 
     def acquire(self) -> bool:
         """Take the lock if it is free."""
@@ -133,14 +136,11 @@ class AdvisoryLock:
 
     def is_owned(self) -> bool:
         """Tell whether the session that the open transaction is of holds the lock still."""
-        return bool(self._connection.scalar(_OWNED, self._halves))
+        return bool(self._connection.scalar(sa.select(self.owned)))
 
     def say(self, doing: str) -> None:
         """Let whoever waits see what is done under the lock; until the transaction rolls back."""
-        self._connection.execute(
-            sa.text("SELECT set_config('application_name', :name, false)"),
-            {"name": session_name(doing)},
-        )
+        self._connection.execute(sa.select(_NAMING), {"name": session_name(doing)})
 
     def release(self) -> None:
         """Let go of the lock."""
@@ -166,3 +166,39 @@ class AdvisoryLock:
             return "another session"
         pid, user, address, name, seconds = row
         return f"server process {pid} (user {user}, {address}, {name}) for {seconds} s"
+
+
+class Tenure:
+    """The transaction that is open in a run, and whether the run lock is held still.
+
+    Both are asked for together, and along with what is sent anyway: a statement for each would
+    cost a run as much as its revisions.
+
+    :param lock: None where there is none.
+    :ivar questions: what :meth:`learn` is to be told the answers to.
+    """
+
+    def __init__(self, connection: sa.Connection, lock: AdvisoryLock | None) -> None:
+        self._connection = connection
+        owned = sa.true() if lock is None else lock.owned
+        self.questions = (sa.func.txid_current(), owned)
+        self._opening = sa.select(*self.questions, _NAMING)
+
+    def begin(self, doing: str) -> int:
+        """Let whoever waits see what is done, and return the transaction that does it.
+
+        :raises LockLostError: without the lock.
+        """
+        answers = self._connection.execute(self._opening, {"name": session_name(doing)}).one()
+        return self.learn(answers)
+
+    @staticmethod
+    def learn(answers: Sequence[Any]) -> int:
+        """Return which transaction is open.
+
+        :raises LockLostError: without the lock.
+        """
+        transaction, is_owned, *_ = answers
+        if not is_owned:
+            raise LockLostError
+        return int(transaction)

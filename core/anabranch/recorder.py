@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from anabranch.books import ALEMBICS_TABLE, BookTables, digest_of
 from anabranch.objects import ObjectChanges, OwnedObject, TableName
 from anabranch.revision import AppliedRevision, RevisionKey
+from anabranch.rows import changed_flags, event_row, object_row, revision_row
 from anabranch.statementlog import StatementLog
+
+if TYPE_CHECKING:
+    from anabranch.inscribing import Inscription
 
 # Not an id: stock Alembic stops at it, where ids of two owners would mislead it.
 AMBIGUOUS = "see: db status"
@@ -220,24 +225,7 @@ class Recorder:
         """Add *revisions* to the applied set; those in *projected* are shown by Alembic's table."""
         if revisions:
             connection.execute(
-                self._insert_revisions,
-                [
-                    {
-                        "owner": revision.key.owner,
-                        "revision": revision.key.id,
-                        "down_revision": _text(revision.down_revisions),
-                        "depends_on": _text(revision.depends_on),
-                        "branch_labels": " ".join(revision.branch_labels),
-                        "checksum": revision.checksum,
-                        "distribution": revision.distribution,
-                        "version": revision.version,
-                        "applied_at": revision.applied_at,
-                        "duration": revision.duration,
-                        "run": revision.run,
-                        "projected": revision.key in projected,
-                    }
-                    for revision in revisions
-                ],
+                self._insert_revisions, [revision_row(row, projected) for row in revisions]
             )
             self.statements.clear(connection, [revision.key for revision in revisions])
 
@@ -262,8 +250,7 @@ class Recorder:
     def record_events(self, connection: sa.Connection, events: Sequence[Event]) -> None:
         """Append *events* to the journal."""
         if events:
-            rows = [{name: getattr(event, name) for name in Event.__slots__} for event in events]
-            connection.execute(self._insert_events, rows)
+            connection.execute(self._insert_events, [event_row(event) for event in events])
 
     def last_event(self, connection: sa.Connection) -> int:
         """Return the number of the journal's last line, 0 for an empty one."""
@@ -356,15 +343,7 @@ class Recorder:
         if changes.removed:
             connection.execute(self._delete_objects, [_place(item) for item in changes.removed])
         if changes.added:
-            rows = [
-                {
-                    **{name.removeprefix("at_"): value for name, value in _place(item).items()},
-                    "owner": item.owner,
-                    "revision": item.revision,
-                }
-                for item in changes.added
-            ]
-            connection.execute(self._insert_objects, rows)
+            connection.execute(self._insert_objects, [object_row(item) for item in changes.added])
 
     def project(
         self,
@@ -376,14 +355,15 @@ class Recorder:
         ids: Iterable[str],
     ) -> None:
         """Show *projected* as *ids* in Alembic's table, which showed *was* and holds *rows*."""
-        new, old = set(projected), set(was)
-        flags = [
-            {"at_owner": key.owner, "at_revision": key.id, "shown": shown}
-            for keys, shown in ((old - new, False), (new - old, True))
-            for key in sorted(keys)
-        ]
+        flags = changed_flags(projected, was)
         if flags:
-            connection.execute(self._flag_revision, flags)
+            connection.execute(
+                self._flag_revision,
+                [
+                    {"at_owner": key.owner, "at_revision": key.id, "shown": shown}
+                    for key, shown in flags
+                ],
+            )
         gone, come = sorted(set(rows) - set(ids)), sorted(set(ids) - set(rows))
         moved = [{"was": one, "is": other} for one, other in zip(gone, come, strict=False)]
         if moved:
@@ -392,6 +372,13 @@ class Recorder:
             connection.execute(self._delete_id, [{"was": id_} for id_ in gone[len(moved) :]])
         if come[len(moved) :]:
             connection.execute(self._insert_id, [{"is": id_} for id_ in come[len(moved) :]])
+
+    def inscription(self, questions: Sequence[sa.ColumnElement[Any]]) -> Inscription:
+        """Return what writes all of this in one statement of PostgreSQL, and asks *questions*."""
+        from anabranch.inscribing import Inscription  # not needed to read
+
+        tables = (self._revisions, self._journal, self._objects, self.version_table)
+        return Inscription(*tables, questions)
 
 
 def shown_ids(projected: Iterable[RevisionKey], applied: Iterable[RevisionKey]) -> frozenset[str]:
@@ -420,10 +407,6 @@ def _place(item: OwnedObject) -> dict[str, str]:
         "at_table_name": item.table.name,
         "at_name": item.name,
     }
-
-
-def _text(keys: Iterable[RevisionKey]) -> str:
-    return " ".join(str(key) for key in keys)
 
 
 def _keys(text: str) -> tuple[RevisionKey, ...]:

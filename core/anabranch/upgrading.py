@@ -204,7 +204,6 @@ def make_ready(
     from anabranch.destructive import loss_guards
     from anabranch.executor import Executor
     from anabranch.hooks import Hooks
-    from anabranch.lock_guard import lock_guards
     from anabranch.models import core_metadata
     from anabranch.occupied import find_occupied
     from anabranch.planning import make_plan
@@ -243,6 +242,7 @@ def make_ready(
         hooks=hooks,
         listener=options.listener,
         finished=access.hooks_digest if finishes else "",
-        guards=(*lock_guards(access.lock), *losses),
+        lock=access.lock,
+        guards=losses,
     )
     return ReadyRun(executor, plan, broken)

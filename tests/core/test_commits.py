@@ -13,6 +13,7 @@ from support.trees import revision_file
 HIDDEN = {
     "behind a comment": "op.execute('-- so far\\n/* and */ COMMIT')",
     "among statements": "op.execute('CREATE TABLE half (id INTEGER); COMMIT; SELECT 1')",
+    "in two words": "op.execute('CREATE TABLE half (id INTEGER); COM' 'MIT; SELECT 1')",
     "through the driver": "op.get_bind().connection.dbapi_connection.commit()",
     "through a cursor": "op.get_bind().connection.cursor().execute('COMMIT')",
 }
@@ -82,6 +83,22 @@ def test_a_hidden_rollback_on_postgresql_loses_no_other_revision(postgresql_stor
     assert store.schema == {}
     assert store.upgrade() == ["core@c1", "core@c2"]
     assert set(store.schema) == {"one", "three"}
+
+
+def test_a_rollback_in_two_words_is_refused(postgresql_store: Store) -> None:
+    """Nothing in the text tells of it, but what is recorded would not be there."""
+    store = postgresql_store
+    store.core(
+        revision_file("c1", upgrade=table("one")),
+        revision_file(
+            "c2", down="c1", upgrade=f"{table('two')}\nop.execute('SELECT 1; ROLL' 'BACK')"
+        ),
+    )
+    with pytest.raises(RevisionError, match=r"core@c2 failed .* nobody could see") as raised:
+        store.upgrade()
+    assert raised.value.exit_code == 5
+    assert set(store.schema) == {"one"}
+    assert store.applied == {"core@c1"}
 
 
 FAMILY = """
