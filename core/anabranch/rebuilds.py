@@ -129,6 +129,9 @@ class RebuildGuard(Guard):
             if is_usable(connection):
                 self._check_renames()
 
+    def committing(self, step: Step, touched: frozenset[TableName]) -> None:
+        self.check(step, touched)
+
     def check(self, step: Step, touched: frozenset[TableName]) -> None:  # noqa: ARG002
         if self._refused is not None:  # the script caught it, and goes on as if it had dropped
             raise self._refused

@@ -73,6 +73,9 @@ class TrespassGuard(Guard):
         self._steps = []
         assert self.bystanders
 
+    def committing(self, step: Step, touched: frozenset[TableName]) -> None:  # noqa: ARG002
+        self._judge(step, {each.key.owner for each in (*self._steps, step)}, None)
+
     def check(self, step: Step, touched: frozenset[TableName]) -> None:
         if self._refused is not None:
             raise self._refused  # which the script caught

@@ -136,6 +136,27 @@ def test_a_trigger_that_uses_a_dropped_column_is_refused(shelf: Shelf) -> None:
     assert not shelf.sql("item_log")
 
 
+BLOCK = "with op.get_context().autocommit_block():\n    op.execute({statement!r})\n"
+
+
+@pytest.mark.parametrize("end", [BLOCK.format(statement="SELECT 1"), "op.get_bind().commit()"])
+def test_what_cannot_be_kept_is_refused_before_a_script_commits_by_hand(
+    shelf: Shelf, end: str
+) -> None:
+    shelf.made_of(ITEM, LOG, TRIGGER, ROWS)
+    shelf.refuses(f"{DROP_PRICE}\n{end}", "table item: trigger item_log")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_trigger_is_back_before_a_script_commits_by_hand(shelf: Shelf, way: str) -> None:
+    """A run that is killed after that commit would leave the table without it."""
+    shelf.made_of(ITEM, LOG, TRIGGER)
+    count = "INSERT INTO log SELECT count(*) FROM sqlite_master WHERE name = 'item_log'"
+    shelf.run(f"{WAYS[way]}\n{BLOCK.format(statement=count)}")
+    assert shelf.column("SELECT text FROM log") == ["1"]
+    assert shelf.sql("item_log") == " ".join(TRIGGER.split())
+
+
 def test_a_trigger_on_updates_of_a_dropped_column_is_refused(shelf: Shelf) -> None:
     """SQLite itself would take it, and never fire it."""
     trigger = "CREATE TRIGGER t AFTER UPDATE OF price ON item BEGIN SELECT 1; END"

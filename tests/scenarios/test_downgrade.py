@@ -213,7 +213,10 @@ def test_the_core_goes_back_under_its_plugins_only_with_them(store: Store) -> No
     ],
     ids=["table", "column", "type", "hidden"],
 )
-def test_a_leaked_downgrade_is_stopped_and_named(store: Store, leak: str, said: str) -> None:
+@pytest.mark.parametrize("commit", [False, True])
+def test_a_leaked_downgrade_is_stopped_and_named(
+    store: Store, leak: str, said: str, commit: bool
+) -> None:
     """A revision generated with the core's models in sight would take them away again."""
     if "SELECT 1" in leak and store.database.backend == "sqlite":
         leak = "op.get_bind().connection.dbapi_connection.execute('DROP TABLE product')"
@@ -225,7 +228,8 @@ def test_a_leaked_downgrade_is_stopped_and_named(store: Store, leak: str, said: 
             down="b1",
             created="2024-03-02",
             upgrade="op.add_column('customer', sa.Column('debt', sa.Integer))",
-            downgrade=f"op.drop_column('customer', 'debt')\n{leak}",
+            downgrade=f"op.drop_column('customer', 'debt')\n{leak}"
+            + "\nop.get_bind().commit()" * commit,
         ),
     )
     store.upgrade()
