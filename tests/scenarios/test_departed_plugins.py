@@ -24,9 +24,9 @@ NEW_BILLING = [
 
 
 @pytest.fixture
-def store(tmp_path: Path, database: Database) -> Iterator[Store]:
+def store(tmp_path: Path, every_database: Database) -> Iterator[Store]:
     """The core, and billing which depends on the core's head; both applied."""
-    store = Store(tmp_path, database)
+    store = Store(tmp_path, every_database)
     store.core(*CORE)
     store.plugin("billing", *BILLING, version="1.5")
     store.upgrade()

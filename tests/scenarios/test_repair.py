@@ -19,8 +19,8 @@ CORE = [
 
 
 @pytest.fixture
-def store(tmp_path: Path, database: Database) -> Iterator[Store]:
-    store = Store(tmp_path, database)
+def store(tmp_path: Path, every_database: Database) -> Iterator[Store]:
+    store = Store(tmp_path, every_database)
     store.core(*CORE)
     store.upgrade()
     yield store

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ast
-import os
-import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,7 @@ from cookiecutter.exceptions import FailedHookException  # type: ignore[import-u
 
 from support.databases import BOOKKEEPING, Database
 from support.distributions import Distribution
-from support.sites import Result
+from support.environments import Environment
 from support.template import bake
 from support.workbench import Workbench, Written, market
 
@@ -22,40 +19,6 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
-
-
-class Environment:
-    """A virtual environment that sees what the tests' own has, and what is installed into it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", path], check=True)
-        (packages,) = path.glob("lib/python*/site-packages")
-        outer = sysconfig.get_path("purelib")
-        (packages / "outer.pth").write_text(f"import site; site.addsitedir({outer!r})\n")
-
-    def install(self, *arguments: str | Path) -> None:
-        """Let pip install *arguments*; what they require is there already."""
-        pip = [sys.executable, "-m", "pip", "--python", str(self.path / "bin" / "python")]
-        command = [*pip, "install", "--quiet", "--no-deps", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode and "No matching distribution found" in done.stderr and not IN_CI:
-            pytest.skip(f"the package index has no build backend to give: {done.stderr[-300:]}")
-        assert done.returncode == 0, done.stderr
-
-    def run(self, program: str, *arguments: str | Path, cwd: Path, **env: str) -> Result:
-        """Run one of its programs."""
-        done = subprocess.run(
-            [self.path / "bin" / program, *arguments],
-            cwd=cwd,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **env},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
 
 
 def test_baked_plugin_lives_through_its_readme(
