@@ -166,6 +166,9 @@ class DestructionGuard(Guard):
             self._refused = refusal(self._step, losses)
             raise self._refused
 
+    def committing(self, step: Step, touched: frozenset[TableName]) -> None:
+        self.check(step, touched)
+
     def check(self, step: Step, touched: frozenset[TableName]) -> None:  # noqa: ARG002
         """Refuse also where the script caught the refusal: without the statement it did not run."""
         if self._refused is not None:

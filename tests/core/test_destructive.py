@@ -160,11 +160,14 @@ def test_nothing_of_the_run_is_done_where_the_loss_is_sure(store: Store) -> None
     )
 
 
-def test_a_script_that_catches_the_refusal_is_refused_all_the_same(store: Store) -> None:
+@pytest.mark.parametrize("end", ["", "op.get_bind().commit()"])
+def test_a_script_that_catches_the_refusal_is_refused_all_the_same(store: Store, end: str) -> None:
+    """And whatever else it did is taken back with that."""
     prepare(store, ROWS)
     refused(
         store,
-        "try:\n    op.execute('DROP TA' + 'BLE item')\nexcept Exception:\n    pass",
+        "op.create_table('shelf', sa.Column('id', sa.Integer))\n"
+        f"try:\n    op.execute('DROP TA' + 'BLE item')\nexcept Exception:\n    pass\n{end}",
     )
 
 
