@@ -25,6 +25,8 @@ class Inventory:
     :ivar works: whether its own triggers work.
     :ivar indexes_seen: its indexes as Alembic reflected them, by name; empty if it did not.
     :ivar uniques_seen: the columns, folded, of the unique constraints that Alembic reflected.
+    :ivar actions_unseen: the columns, folded, of the foreign keys that Alembic reflected without
+        anything that they do.
     :ivar computed_seen: the expressions of generated columns as Alembic reflected them, by name.
     :ivar by_alembic: whether Alembic makes its successor.
     :ivar renamed: new names of columns that the copy renamed, all of them folded.
@@ -40,6 +42,7 @@ class Inventory:
     works: bool = True
     indexes_seen: dict[str, Any] = field(default_factory=dict)
     uniques_seen: frozenset[frozenset[str]] = frozenset()
+    actions_unseen: frozenset[frozenset[str]] = frozenset()
     computed_seen: dict[str, str] = field(default_factory=dict)
     by_alembic: bool = False
     renamed: dict[str, str] = field(default_factory=dict)
@@ -77,6 +80,11 @@ class Inventory:
         self.uniques_seen = frozenset(
             frozenset(folded(column) for column in unique["column_names"])
             for unique in inspector.get_unique_constraints(self.name)
+        )
+        self.actions_unseen = frozenset(
+            frozenset(folded(column) for column in key["constrained_columns"])
+            for key in inspector.get_foreign_keys(self.name)
+            if not key.get("options")
         )
         self.computed_seen = {
             folded(column["name"]): column["computed"]["sqltext"]

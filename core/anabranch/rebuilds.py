@@ -3,7 +3,8 @@
 SQLite cannot alter much of a table, so a new one is made, filled, and takes the old one's name:
 Alembic's batch mode does that, or a script by hand. With the old table go its triggers, its indexes
 and its counter; what reflection does not see (COLLATE, AUTOINCREMENT, ON CONFLICT, constraints
-without a name, DESC, expressions) goes too; and a view on the table makes the last step fail.
+without a name, what a column's foreign key does, DESC, expressions) goes too; and a view on the
+table makes the last step fail.
 
 What a script drops by a statement of its own is meant, and so is what goes with a dropped column.
 A table definition that a script writes out is meant as it is; one that Alembic reflects is not.
@@ -22,6 +23,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from anabranch.actions import lost_actions, with_actions
 from anabranch.catalogue import Catalogue
 from anabranch.connections import is_usable
 from anabranch.definitions import Definition, completed, losses, ordered
@@ -229,6 +231,7 @@ class RebuildGuard(Guard):
         if new is None:
             return statement
         complete = completed(new, before.definition, uniques=before.uniques_seen)
+        complete = with_actions(complete, before.definition, before.actions_unseen)
         if complete == new:
             return statement
         try:
@@ -386,6 +389,9 @@ class RebuildGuard(Guard):
         if new and before.definition and before.by_alembic:
             before.lost += losses(
                 new, before.definition, before.renamed, uniques=before.uniques_seen
+            )
+            before.lost += lost_actions(
+                new, before.definition, before.actions_unseen, before.renamed
             )
         if new and new.autoincrement and before.counter is not None:
             self._catalogue.set_counter(before.name, before.counter)

@@ -382,6 +382,61 @@ def test_a_definition_written_out_is_meant_as_it_is(shelf: Shelf) -> None:
     assert shelf.sql("item").startswith('CREATE TABLE "item" (id INTEGER PRIMARY KEY, name TEXT,')
 
 
+@pytest.mark.parametrize("target", ["box (id)", '"box"(id)', "box", "[box] ( id ) MATCH FULL"])
+@pytest.mark.parametrize(
+    "does",
+    [
+        "ON DELETE CASCADE",
+        "on update set null\nON DELETE SET DEFAULT DEFERRABLE INITIALLY DEFERRED",
+    ],
+)
+def test_a_columns_foreign_key_does_what_it_did(shelf: Shelf, target: str, does: str) -> None:
+    """Reflection sees nothing of that, other than of a constraint of the table."""
+    shelf.made_of(
+        "CREATE TABLE box (id INTEGER PRIMARY KEY)",
+        f"CREATE TABLE item (id INTEGER PRIMARY KEY, price INTEGER, /* in */ box INTEGER"
+        f" CONSTRAINT held REFERENCES {target} {does}, up INTEGER REFERENCES item (id) {does})",
+    )
+    question = "SELECT \"from\", on_update || '/' || on_delete AS does FROM"
+    question += " pragma_foreign_key_list('item') ORDER BY 1"
+    before = shelf.database.execute(question)
+    shelf.run(REBUILD)
+    assert shelf.database.execute(question) == before
+    assert shelf.sql("item").count("INITIALLY DEFERRED") == 2 * does.count("INITIALLY")
+
+
+def test_a_renamed_columns_foreign_key_is_refused_or_said_anew(shelf: Shelf) -> None:
+    shelf.made_of(
+        "CREATE TABLE box (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE item (id INTEGER, box INTEGER REFERENCES box (id) ON DELETE CASCADE,"
+        " bag INTEGER REFERENCES box (id) ON DELETE NO ACTION)",
+    )
+    renames = 'with op.batch_alter_table("item", recreate="always") as batch:\n'
+    renames += '    batch.alter_column("{}", new_column_name="crate")'
+    shelf.refuses(
+        renames.format("box"), r"table item: ON DELETE CASCADE of the foreign key \(box\)\.$"
+    )
+    shelf.run(renames.format("bag"))
+    assert shelf.sql("item").count("ON DELETE CASCADE") == 1
+
+
+def test_a_foreign_key_that_the_script_makes_does_what_that_says(shelf: Shelf) -> None:
+    """Also one of the same columns, with a name of the script's own."""
+    shelf.made_of(
+        "CREATE TABLE box (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE item (id INTEGER, box INTEGER REFERENCES box (id) ON DELETE CASCADE)",
+    )
+    anew = """
+names = {{"fk": "fk_%(table_name)s_%(column_0_name)s"}}
+with op.batch_alter_table("item", naming_convention=names) as batch:
+    batch.drop_constraint("fk_item_box", type_="foreignkey")
+    batch.create_foreign_key("kept", "box", ["box"], ["id"]{})
+"""
+    shelf.refuses(anew.format(""), "ON DELETE CASCADE of the foreign key")
+    shelf.run(anew.format(', ondelete="NO ACTION"'))
+    assert "CASCADE" not in shelf.sql("item")
+
+
 # -- rows
 
 
