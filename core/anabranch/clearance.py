@@ -25,6 +25,9 @@ def clear(connection: sa.Connection, estates: Iterable[Estate]) -> None:
     """
     estates = tuple(estates)
     standing = [item for estate in estates for item in estate.standing]
+    for item in standing:
+        if item.kind == "trigger":
+            _drop_trigger(connection, item)
     _drop_views(connection, [item.table for item in standing if item.kind == "view"])
     tables = [table for estate in estates for table in estate.tables]
     parts: dict[TableName, list[OwnedObject]] = defaultdict(list)
@@ -35,9 +38,21 @@ def clear(connection: sa.Connection, estates: Iterable[Estate]) -> None:
     for table in sorted(parts):
         _strip(connection, table, parts[table])
     _drop_tables(connection, tables)
-    for item in standing:
-        if item.kind == "type":
-            connection.exec_driver_sql(f"DROP TYPE IF EXISTS {_quoted(connection, item.table)}")
+    # What tables need first, then what that may be made of.
+    for kind in ("function", "procedure", "sequence", "type"):
+        for item in standing:
+            if item.kind == kind:
+                name = _quoted(connection, item.table)
+                connection.exec_driver_sql(f"DROP {kind.upper()} IF EXISTS {name}")
+
+
+def _drop_trigger(connection: sa.Connection, item: OwnedObject) -> None:
+    name = _quoted(connection, TableName("", item.name))
+    if connection.dialect.name == "postgresql":
+        name += f" ON {_quoted(connection, item.table)}"
+    elif item.table.schema:
+        name = _quoted(connection, TableName(item.table.schema, item.name))
+    connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
 
 
 def _drop_views(connection: sa.Connection, views: Sequence[TableName]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from anabranch.objects import OwnedObject, TableName, unnamed
+from anabranch.presence import is_there as stands
 from anabranch.structure import CONSTRAINTS, Structure, all_tables, read_structures, shown
 
 ROW_LIMIT = 1_000_000
@@ -40,7 +41,8 @@ class Estate:
     :ivar guests: what others put on its tables.
     :ivar outgoing: foreign keys from its tables and columns to tables that are not its own.
     :ivar incoming: foreign keys from what is not its own to its tables.
-    :ivar standing: its views and types, as far as they are recorded.
+    :ivar standing: its views and types, as far as they are recorded, and its triggers, functions,
+        procedures and sequences that are there.
     """
 
     owner: str
@@ -67,9 +69,20 @@ def read_estates(
     """Look up what *owners* have, by the record of owned *objects*.
 
     :param ignored: the names of the bookkeeping tables.
-    :param standing: the record of views and types.
+    :param standing: the record of what stands beside tables.
     """
-    standing = sorted(standing, key=lambda item: (item.kind, item.table))
+    standing = sorted(
+        (
+            item
+            for item in standing
+            if item.owner in owners
+            and (
+                item.kind in ("view", "type")
+                or stands(connection, item.kind, item.table, item.name)
+            )
+        ),
+        key=lambda item: (item.kind, item.table, item.name),
+    )
     objects = sorted(objects, key=lambda item: (item.table, item.kind, item.name))
     there = all_tables(connection, {item.table.schema for item in objects}, ignored)
     keys = _foreign_keys(connection, there)
@@ -82,6 +95,13 @@ def read_estates(
         )
         for owner in owners
     )
+
+
+def named(item: OwnedObject) -> str:
+    """Say what of :attr:`Estate.standing` *item* is."""
+    if item.kind == "trigger":
+        return f"trigger {item.name} of {shown(item.table)}"
+    return f"{item.kind} {shown(item.table)}"
 
 
 def is_there(item: OwnedObject, structures: Mapping[TableName, Structure]) -> bool:

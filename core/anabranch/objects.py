@@ -8,7 +8,18 @@ from typing import Literal, NamedTuple
 
 from anabranch.revision import RevisionKey
 
-Kind = Literal["table", "column", "index", "constraint", "view", "type"]
+Kind = Literal[
+    "table",
+    "column",
+    "index",
+    "constraint",
+    "view",
+    "type",
+    "trigger",
+    "function",
+    "procedure",
+    "sequence",
+]
 Shape = Mapping[Kind, frozenset[str]]
 """The names of what a table has, by kind."""
 
@@ -22,7 +33,7 @@ class TableName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OwnedObject:
-    """A table, a view, a type, or what a later revision put on a table.
+    """A table, what stands beside tables, or what a later revision put on one.
 
     What a table is created with is not listed: it came with the table. Indexes and constraints are
     listed only on tables of other owners.

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from anabranch.objects import Kind, OwnedObject, Shape, TableName, unnamed
-from anabranch.standing import Place
+from anabranch.standing import Place, Standing
 from anabranch.statements import Token, split, tokens, words
 from anabranch.tracking import ObjectTracker
 
@@ -59,9 +59,13 @@ class ScriptTracker(ObjectTracker):
     def _look_up_tables(self) -> set[TableName]:
         return {table for table in self._there if not self._is_ignored(table)}
 
-    def _is_there(self, name: Place) -> bool:
-        del name
+    def _is_there(self, found: Standing) -> bool:
+        del found
         return False
+
+    def _table_of(self, trigger: Place) -> str:
+        del trigger
+        return ""
 
     def _shape(self, table: TableName) -> Shape:
         parts = self._parts[table]

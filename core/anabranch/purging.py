@@ -18,7 +18,7 @@ from anabranch.claims import Claim, find_claims, handed_over, handover
 from anabranch.clearance import clear
 from anabranch.downgrading import Host, executor_of, guard_of, models_of
 from anabranch.errors import AnabranchError, DependedOnError, RefusedError, UsageError
-from anabranch.estate import Estate, read_estates
+from anabranch.estate import Estate, named, read_estates
 from anabranch.listening import Listener
 from anabranch.names import normalise
 from anabranch.objects import ObjectChanges, OwnedObject
@@ -436,5 +436,5 @@ def described(estate: Estate) -> tuple[str, ...]:
     return (
         *(f"table {shown(table)} ({rows} rows)" for table, rows in estate.rows.items()),
         *(f"{part.kind} {shown(part.table)}.{part.name}" for part in estate.parts),
-        *(f"{item.kind} {shown(item.table)}" for item in estate.standing),
+        *(named(item) for item in estate.standing),
     )

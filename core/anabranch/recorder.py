@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 AMBIGUOUS = "see: db status"
 
 _ID_LENGTH = 32
-_STANDING = ("view", "type")
+_STANDING = ("view", "type", "trigger", "function", "procedure", "sequence")
 # Where TEXT holds 64 KiB only.
 _LONG = sa.Text().with_variant(sa.Text(2**24 - 1), "mysql", "mariadb")
 # Names differ if they differ in case, whatever the database's own collation says of that.
@@ -318,7 +318,7 @@ class Recorder:
         return self._owned(connection, self._objects.c.kind.not_in(_STANDING))
 
     def standing(self, connection: sa.Connection) -> tuple[OwnedObject, ...]:
-        """Read who owns which view and which type."""
+        """Read who owns which view, type, trigger, function, procedure and sequence."""
         return self._owned(connection, self._objects.c.kind.in_(_STANDING))
 
     def _owned(

@@ -20,9 +20,10 @@ from sqlalchemy import exc
 
 from anabranch.events import listening
 from anabranch.objects import Kind, ObjectChanges, OwnedObject, Shape, TableName, unnamed
-from anabranch.revision import RevisionKey
+from anabranch.presence import is_there, tables_of
+from anabranch.revision import CORE, RevisionKey
 from anabranch.spelling import Spelling
-from anabranch.standing import NAME, QUALIFIED, Place, StandingTracker
+from anabranch.standing import NAME, QUALIFIED, Place, Standing, StandingTracker
 from anabranch.statements import uncommented
 
 _FLAGS = re.IGNORECASE | re.DOTALL
@@ -193,9 +194,10 @@ class ObjectTracker:
                 lost, new = self._altered(names.get(was, was), seen.shapes[was], key, seen.indexes)
                 removed += lost
                 added = [item for item in added if item not in lost] + new
-        came, went = self._standing.finish()
+        # What the core counts on is not a plugin's any more.
+        came, went = self._standing.finish(takes=key.owner == CORE)
         standing = [
-            OwnedObject(each.kind, TableName(*each.name), each.name[1], key.owner, key.id)
+            OwnedObject(each.kind, TableName(*each.name), each.part, key.owner, key.id)
             for each in (*came, *went)
         ]
         # What another tool dropped unseen is recorded still: the new one takes its place.
@@ -267,7 +269,7 @@ class ObjectTracker:
                 if index in items:
                     self._remember(table)
         elif not _TEMPORARY.match(statement):
-            self._standing.note(statement, self._new_name, self._is_there)
+            self._standing.note(statement, self._new_name, self._is_there, self._table_of)
 
     def _after(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         if self._is_looking:
@@ -291,10 +293,15 @@ class ObjectTracker:
             elif match[3]:
                 self._rename(source, TableName(self._schema(match[3]), source.name))
 
-    def _is_there(self, name: Place) -> bool:
-        """Tell whether there is a view, or a table, of that name."""
+    def _is_there(self, found: Standing) -> bool:
+        """Tell whether there is such a view, or a table of its name, a trigger and so on."""
         with self._looking():
-            return sa.inspect(self._connection).has_table(name[1], name[0] or None)
+            return is_there(self._connection, found.kind, TableName(*found.name), found.part)
+
+    def _table_of(self, trigger: Place) -> str:
+        """Return the table that a trigger is on; nothing where there is none."""
+        with self._looking():
+            return next(iter(tables_of(self._connection, *trigger)), "")
 
     def _undone(self, _connection: Any) -> None:
         self._seen.opaque = True

@@ -470,7 +470,8 @@ def test_statements_that_hide_what_they_do_are_followed_by_a_look(
     postgresql_store: Store, body: str
 ) -> None:
     """DO blocks, SELECT INTO, several statements in one string, procedures."""
-    assert ran(postgresql_store, body) == CREATED
+    found = ran(postgresql_store, body)
+    assert {item for item in found if item.startswith("table")} == CREATED
 
 
 def test_several_statements_in_one_string_create_and_drop(postgresql_store: Store) -> None:

@@ -440,6 +440,145 @@ def test_views_and_types_go_too(store: Store) -> None:
     assert store.schema == before
 
 
+def test_a_view_that_the_core_makes_too_stays(store: Store) -> None:
+    """What the core replaces is the core's from then on; what a plugin replaces is not its own."""
+    how = "IF NOT EXISTS " if store.database.backend == "sqlite" else ""
+    replace = "" if how else "OR REPLACE "
+
+    def view(name: str) -> str:
+        return f"op.execute('CREATE {replace}VIEW {how}{name} AS SELECT id FROM customer')"
+
+    store.core(*CORE, revision_file("c3", down="c2", created="2024-02-02", upgrade=view("mine")))
+    views = f"{view('mine')}\n{view('yours')}\n{view('ours')}"
+    store.plugin("loyalty", revision_file("l1", depends="c3", upgrade=views))
+    store.upgrade()
+    store.core(
+        *CORE,
+        revision_file("c3", down="c2", created="2024-02-02", upgrade=view("mine")),
+        revision_file("c4", down="c3", created="2025-05-01", upgrade=view("ours")),
+    )
+    store.upgrade()
+    assert {item for item in store.objects if item.startswith("view")} == {
+        "view mine.mine core@c3",
+        "view yours.yours loyalty@l1",
+        "view ours.ours core@c4",
+    }
+    store.db("purge", "loyalty", "--yes").expect()
+    assert {"mine", "ours"} <= set(store.schema)
+    assert "yours" not in store.schema
+
+
+PROGRAMS = {
+    "sqlite": (
+        "CREATE TRIGGER counts AFTER INSERT ON customer BEGIN INSERT INTO level VALUES (NULL); END",
+        "CREATE TRIGGER own AFTER DELETE ON level BEGIN SELECT 1; END",
+    ),
+    "postgresql": (
+        "CREATE SEQUENCE tickets",
+        "CREATE OR REPLACE FUNCTION count_it(step integer) RETURNS integer LANGUAGE sql AS "
+        "'SELECT step'",
+        "CREATE FUNCTION on_customer() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO level VALUES (nextval('tickets')); RETURN NEW; END $$",
+        "CREATE TRIGGER counts AFTER INSERT ON public.customer "
+        "FOR EACH ROW EXECUTE FUNCTION on_customer()",
+        "CREATE PROCEDURE tidy() LANGUAGE sql AS 'DELETE FROM level'",
+    ),
+    "mariadb": (
+        "CREATE SEQUENCE tickets",
+        "CREATE TRIGGER counts AFTER INSERT ON customer FOR EACH ROW "
+        "INSERT INTO level VALUES (NEXTVAL(tickets))",
+        "CREATE FUNCTION count_it(step INT) RETURNS INT DETERMINISTIC RETURN step",
+        "CREATE PROCEDURE tidy() DELETE FROM level",
+    ),
+}
+DROPS = {
+    "sqlite": ("DROP TRIGGER counts",),
+    "postgresql": (
+        "DROP TRIGGER counts ON customer",
+        "DROP FUNCTION on_customer(), count_it(integer)",
+        "DROP PROCEDURE IF EXISTS tidy",
+        "DROP SEQUENCE tickets",
+    ),
+    "mariadb": (
+        "DROP TRIGGER counts",
+        "DROP FUNCTION count_it",
+        "DROP PROCEDURE tidy",
+        "DROP SEQUENCE tickets",
+    ),
+}
+
+
+def programs(database: Database) -> list[str]:
+    """The triggers, functions, procedures and sequences that there are."""
+    question = {
+        "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' ORDER BY 1",
+        "postgresql": "SELECT tgname AS name FROM pg_trigger WHERE NOT tgisinternal UNION "
+        "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace UNION "
+        "SELECT sequence_name FROM information_schema.sequences "
+        "WHERE sequence_name NOT LIKE '%_seq' ORDER BY 1",
+        "mariadb": "SELECT trigger_name AS name FROM information_schema.triggers "
+        "WHERE trigger_schema = database() UNION SELECT routine_name FROM "
+        "information_schema.routines WHERE routine_schema = database() UNION SELECT table_name "
+        "FROM information_schema.tables WHERE table_type = 'SEQUENCE' "
+        "AND table_schema = database() ORDER BY 1",
+    }[database.backend]
+    return [row["name"] for row in database.execute(question)]
+
+
+def test_triggers_functions_and_sequences_go_too(every_store: Store) -> None:
+    """From others' tables, which would not work without; what others replaced since stays."""
+    store, backend = every_store, every_store.database.backend
+    own = [f"op.execute({statement!r})" for statement in PROGRAMS[backend]]
+    first = revision_file("l1", depends="c2", created="2024-03-01", upgrade=table("level"))
+    second = revision_file("l2", down="l1", created="2024-03-02", upgrade="\n".join(own))
+    store.core(*CORE)
+    store.plugin("loyalty", first, second)
+    store.upgrade()
+    there = programs(store.database)
+    assert "counts" in there
+    # The core rebuilds its table, or alters it, and the trigger stays the plugin's.
+    wider = "with op.batch_alter_table('customer') as batch:\n"
+    wider += "    batch.alter_column('name', type_=sa.String(60), existing_nullable=False)"
+    store.core(*CORE, revision_file("c3", down="c2", created="2024-05-01", upgrade=wider))
+    store.upgrade()
+    assert programs(store.database) == there
+    store.uninstall("loyalty")
+    assert "  trigger counts of customer" in store.db("status").expect().out
+    done = store.db("purge", "loyalty", "--yes").expect()
+    assert "  trigger counts of customer" in done.out
+    assert programs(store.database) == []
+    assert not [item for item in store.objects if "loyalty" in item]
+    store.database.execute("INSERT INTO customer (id, name) VALUES (1, 'Ada')")
+
+
+def test_what_a_downgrade_drops_of_these_is_not_the_plugins_any_more(every_store: Store) -> None:
+    """Dropped and made by somebody else since: a purge of the plugin leaves it alone."""
+    store, backend = every_store, every_store.database.backend
+    made, dropped = (
+        "\n".join(f"op.execute({statement!r})" for statement in of[backend])
+        for of in (PROGRAMS, DROPS)
+    )
+    first = revision_file("l1", depends="c2", created="2024-03-01", upgrade=table("level"))
+    second = revision_file("l2", down="l1", upgrade=made, downgrade=dropped)
+    store.core(*CORE)
+    store.plugin("loyalty", first, second)
+    store.upgrade()
+    store.db("downgrade", "loyalty@l1", "--yes").expect()
+    kinds = ("trigger", "function", "procedure", "sequence")
+    left = [item for item in store.objects if item.startswith(kinds)]
+    assert left == (["trigger level.own loyalty@l2"] if backend == "sqlite" else [])
+    by_hand = PROGRAMS[backend]
+    if backend == "sqlite":  # the name of one that is recorded still, on another table
+        other = "CREATE TRIGGER own AFTER DELETE ON customer BEGIN SELECT 1; END"
+        by_hand = ("DROP TRIGGER own", other)
+    store.database.execute(*by_hand)
+    before = programs(store.database)
+    assert before
+    store.uninstall("loyalty")
+    store.db("purge", "loyalty", "--yes").expect()
+    assert programs(store.database) == before
+
+
 def test_somebodys_view_on_its_table_is_in_the_way(store: Store) -> None:
     """It would break: nothing is changed, and it is named."""
     store.plugin("loyalty", *LOYALTY)

@@ -242,6 +242,7 @@ def _afterwards(access: Access, done: Downgrade) -> Iterator[str]:
 
 def _show(departure: Departure) -> None:
     """Print what would go, owner by owner."""
+    from anabranch.estate import named
     from anabranch.structure import shown
 
     reasons = dict(departure.reasons)
@@ -255,7 +256,7 @@ def _show(departure: Departure) -> None:
         for part in estate.parts:
             console.say(f"  {part.kind} {part.name} of {shown(part.table)}")
         for item in estate.standing:
-            console.say(f"  {item.kind} {shown(item.table)}")
+            console.say(f"  {named(item)}")
         for table in estate.missing:
             console.say(f"  table {shown(table)} is not there any more")
         for key in estate.outgoing:

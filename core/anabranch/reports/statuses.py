@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anabranch.console import problem_json, say, say_table
-from anabranch.estate import ROW_LIMIT, Estate
+from anabranch.estate import ROW_LIMIT, Estate, named
 from anabranch.reading import Status
 from anabranch.reports.journal import event_json
 from anabranch.reports.plans import step_json
@@ -52,7 +52,7 @@ def _say_estate(estate: Estate) -> None:
     for part in estate.parts:
         say(f"  {part.kind} {part.name} on {shown(part.table)}")
     for item in estate.standing:
-        say(f"  {item.kind} {shown(item.table)}")
+        say(f"  {named(item)}")
     for key in estate.outgoing:
         say(f"  foreign key {key}")
 
