@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Generator, Sequence
+from collections import defaultdict
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 import sqlalchemy as sa
@@ -13,9 +13,15 @@ from anabranch.guards import Guard, GuardError
 from anabranch.objects import TableName
 from anabranch.planning import Step
 from anabranch.tracking import ObjectTracker
+from anabranch.wording import counted
 
-Broken = Counter[tuple[str, str]]
-"""How many rows refer to nothing, by their table and the table they refer to."""
+Broken = Mapping[tuple[str, str], Sequence[int | None]]
+"""The rows that refer to nothing, by their table and the table they refer to.
+
+They are rowids, which a rebuild may change; a table WITHOUT ROWID has none.
+"""
+
+_NAMED = 5  # rows
 
 
 class ReferenceGuard(Guard):
@@ -24,8 +30,8 @@ class ReferenceGuard(Guard):
     def __init__(self, connection: sa.Connection, tracker: ObjectTracker) -> None:
         self._connection = connection
         self._tracker = tracker
-        self._before: Broken = Counter()
-        self._before_step: Broken = Counter()
+        self._before: Broken = {}
+        self._before_step: Broken = {}
         self._done: list[tuple[Step, frozenset[TableName]]] = []
 
     def begin(self) -> None:
@@ -43,16 +49,14 @@ class ReferenceGuard(Guard):
 
     def check(self, step: Step, touched: frozenset[TableName]) -> None:
         names = {was.name: table.name for was, table in self._tracker.renamed().items()}
-        self._before = Counter(
-            {
-                (names.get(table, table), names.get(parent, parent)): count
-                for (table, parent), count in self._before_step.items()
-            }
-        )
+        self._before = {
+            (names.get(table, table), names.get(parent, parent)): rows
+            for (table, parent), rows in self._before_step.items()
+        }
         self._done.append((step, touched))
 
     def finish(self) -> None:
-        broken = broken_references(self._connection) - self._before
+        broken = added(broken_references(self._connection), self._before)
         if not broken:
             return
         tables = {name for pair in broken for name in pair}
@@ -67,24 +71,47 @@ class ReferenceGuard(Guard):
 
 
 def broken_references(connection: sa.Connection) -> Broken:
-    """Count the rows whose foreign key leads nowhere; other databases than SQLite have none."""
+    """Find the rows whose foreign key leads nowhere; other databases than SQLite have none."""
     if connection.dialect.name != "sqlite":
-        return Counter()
+        return {}
     try:
         rows = connection.exec_driver_sql("PRAGMA foreign_key_check").mappings().all()
     except exc.OperationalError:
         # A key that refers to columns without a unique index stops the check of all tables.
         tables = sa.inspect(connection).get_table_names()
         rows = [row for table in tables for row in _broken_in(connection, table)]
-    return Counter((str(row["table"]), str(row["parent"])) for row in rows)
+    broken: dict[tuple[str, str], list[int | None]] = defaultdict(list)
+    for row in rows:
+        broken[str(row["table"]), str(row["parent"])].append(row["rowid"])
+    return broken
+
+
+def added(now: Broken, before: Broken) -> Broken:
+    """Return what is broken *now* in tables where more is than there was *before*."""
+    found: dict[tuple[str, str], Sequence[int | None]] = {}
+    for key, rows in now.items():
+        there = set(before.get(key, ()))
+        more = len(rows) - len(before.get(key, ()))
+        if more > 0:
+            new = [row for row in rows if row is None or row not in there]
+            found[key] = sorted(new if len(new) >= more else rows, key=lambda row: row or 0)[:more]
+    return found
 
 
 def in_words(broken: Broken) -> str:
-    """Say which tables hold how many of the *broken* references."""
+    """Say which tables hold how many of the *broken* references, and name some of the rows."""
     return ", ".join(
-        f"{count} rows of {table} refer to rows that {parent} does not have"
-        for (table, parent), count in sorted(broken.items())
+        f"{counted(len(rows), 'row', 'rows')} of {table}{_named(rows)} "
+        f"{'refers' if len(rows) == 1 else 'refer'} to rows that {parent} does not have"
+        for (table, parent), rows in sorted(broken.items())
     )
+
+
+def _named(rows: Sequence[int | None]) -> str:
+    numbers = [str(row) for row in rows if row is not None]
+    if not numbers:
+        return ""
+    return f" (rowid {', '.join(numbers[:_NAMED])}{', ...' if len(numbers) > _NAMED else ''})"
 
 
 def _broken_in(connection: sa.Connection, table: str) -> Sequence[sa.RowMapping]:

@@ -30,7 +30,7 @@ from anabranch.manager import MigrationManager
 from anabranch.models import core_metadata, owner_metadata
 from anabranch.reading import Reading, new_row
 from anabranch.recorder import Event, now
-from anabranch.references import broken_references, in_words
+from anabranch.references import added, broken_references, in_words
 from anabranch.revision import RevisionKey
 from anabranch.scripts import load_script
 from anabranch.tracking import ObjectTracker
@@ -78,7 +78,7 @@ def serve(config: Config, script: ScriptDirectory, context: Any) -> None:
             connection.rollback()
             with recording.tracker.watching(), context.begin_transaction():
                 context.run_migrations()
-                if broken := broken_references(connection) - broken_before:
+                if broken := added(broken_references(connection), broken_before):
                     raise CommandError(f"Foreign keys are broken: {in_words(broken)}. Rolled back.")
     except AnabranchError as error:
         raise CommandError(f"{error.what} {error.remedy}".strip()) from error

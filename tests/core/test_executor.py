@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -638,7 +639,10 @@ def test_a_revision_that_breaks_foreign_keys_is_rolled_back_and_named(
         store.upgrade(allow_destructive=True)
     assert str(raised.value.revision) == "core@c2"
     assert raised.value.exit_code == 5
-    assert "rows of child refer to rows that parent does not have" in raised.value.what
+    assert re.search(
+        r"[23] rows of child \(rowid \d+, \d+(, 30)?\) refer to rows that parent does not have",
+        raised.value.what,
+    )
     assert before == (store.schema, store.database.rows("parent"), store.database.rows("child"))
     assert store.journal[-1] == "failed core@c2"
 
@@ -656,7 +660,7 @@ def test_references_that_were_broken_before_do_not_stop_a_run(sqlite_store: Stor
         "UPDATE parent SET x = ''", "INSERT INTO child VALUES (40, 77), (50, NULL)"
     )
     assert store.upgrade("core@c2") == ["core@c2"]
-    with pytest.raises(RevisionError, match="2 rows of child refer to rows that parent"):
+    with pytest.raises(RevisionError, match=r"2 rows of child \(rowid 20, 30\) refer"):
         store.upgrade()
     assert len(store.database.rows("child")) == 5
 
