@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from anabranch.recorder import Recorder
     from anabranch.statementlog import Logged
 
+_CODES = {"AB114", "AB115"}
 PREFIX = "_alembic_tmp_"
 """How Alembic names the copy of a table that it rebuilds."""
 
@@ -96,6 +97,17 @@ def _copies(connection: sa.Connection) -> list[str]:
         query = "SELECT name FROM sqlite_master WHERE type = 'table'"
     names = connection.exec_driver_sql(query).scalars()
     return sorted(name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX))
+
+
+def remaining(
+    problems: tuple[Problem, ...], connection: sa.Connection, recorder: Recorder
+) -> tuple[Problem, ...]:
+    """Return *problems* without the leftovers that are gone since, by a run perhaps."""
+    if not any(problem.code in _CODES for problem in problems):
+        return problems
+    left = find_leftovers(connection, recorder)
+    connection.rollback()
+    return tuple(each for each in problems if each.code not in _CODES or each in left)
 
 
 def _owners(connection: sa.Connection, recorder: Recorder) -> dict[TableName, str]:

@@ -157,6 +157,7 @@ def _run(
 ) -> Upgrade:
     # Not needed where nothing is pending, which is most starts.
     from anabranch.backup import backed_up, only_creates
+    from anabranch.leftovers import remaining
     from anabranch.setbacks import incomplete
 
     run = make_ready(access, connection, reading, plan, metadata, plugins, options)
@@ -176,7 +177,7 @@ def _run(
             applied,
             plan.digest,
             time.monotonic() - started,
-            (*reading.problems, *run.broken),
+            (*remaining(reading.problems, connection, access.recorder), *run.broken),
             executor.sown,
             tuple(executor.setbacks.failed),
             tuple(executor.setbacks.skipped),
