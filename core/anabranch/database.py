@@ -174,6 +174,11 @@ class Database:
             connection = engine.connect()
         except exc.DBAPIError as error:
             raise self.unreachable(error) from error
+        except UnicodeEncodeError as error:
+            raise ConfigurationError(
+                f"The database's driver cannot send a password that is not {error.encoding}.",
+                remedy="Give the database's user another password.",
+            ) from None  # the cause holds the password
         except (AttributeError, TypeError, ValueError) as error:
             if self.source is not None or not self.url.query:
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ _END = 5.0  # seconds that a killed session has to go
 
 _LONGEST_WAIT = 31_536_000  # seconds
 
+_QUOTE = re.compile("['\"]")
 _OPEN = sa.text(
     "SELECT p.id, p.user, p.host, TIMESTAMPDIFF(SECOND, t.trx_started, NOW()) "
     "FROM information_schema.innodb_trx t "
@@ -200,7 +202,7 @@ class NamedLock:
         session, user, host, command, seconds, statement = row
         told = f"server session {session} (user {user}, {host}, "
         # What stands between quotes is somebody's data, or a secret.
-        shown = " ".join(str(statement or "").partition("'")[0].split())[:60]
+        shown = " ".join(_QUOTE.split(str(statement or ""), maxsplit=1)[0].split())[:60]
         if command == "Sleep" or not shown:
             return f"{told}idle for {seconds} s)"
         return f"{told}running {shown} for {seconds} s)"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,7 +14,7 @@ from sqlalchemy import exc
 
 from anabranch.errors import ConfigurationError
 
-_SECRET_KEYS = re.compile(r"pass|secret|token|key", re.IGNORECASE)
+_SECRET_KEYS = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
 # A user, a password and an "@" that stands before no more than a host, a database and a query. What
 # stands after a user with an "@" may be a port.
 _AUTHORITY = re.compile(
@@ -42,7 +44,8 @@ def parse_url(text: str, directory: Path, origin: str = "") -> sa.URL:
     """Read a database URL; a relative SQLite path is relative to *directory*.
 
     A password need not be percent-encoded, whatever characters it holds. Where that leaves several
-    readings, it is the shortest.
+    readings, it is the shortest. An "@" in the query is refused: the password may be longer than
+    that, and a part of it would be shown.
 
     :param origin: where the URL was found, for messages.
     :raises ConfigurationError: if it cannot be read, or its driver is missing or asynchronous. The
@@ -51,6 +54,11 @@ def parse_url(text: str, directory: Path, origin: str = "") -> sa.URL:
     where = f"The database URL ({origin})" if origin else "The database URL"
     if match := _AUTHORITY.fullmatch(text):
         scheme, user, password, rest = match.groups()
+        if "@" in rest.partition("?")[2]:
+            raise ConfigurationError(
+                f"{where} can be read in two ways: an @ follows a question mark.",
+                remedy="Write those of the password as %40 and %3F, and an @ after them as %40.",
+            )
         quoted = urllib.parse.quote(password, safe="%")
         text = scheme + user.replace("@", "%40") + ":" + quoted + rest
     try:
@@ -132,18 +140,33 @@ def masked(url: sa.URL) -> str:
 
 def scrubbed(text: str, url: sa.URL) -> str:
     """Return *text* without the password of *url*, in any spelling."""
-    query = [value for key, value in url.query.items() if _SECRET_KEYS.search(key)]
-    for secret in filter(None, (url.password, *map(str, query))):
-        rendered = sa.URL.create("x", "x", secret).render_as_string(hide_password=False)
-        spellings = {
-            secret,
-            urllib.parse.quote(secret),
-            urllib.parse.quote_plus(secret),
-            rendered.removeprefix("x://x:").removesuffix("@"),
-        }
-        for spelling in sorted(spellings, key=len, reverse=True):
-            text = text.replace(spelling, "***")
+    secrets = [url.password or ""]
+    for key, value in url.query.items():
+        if _SECRET_KEYS.search(key):
+            secrets += [value] if isinstance(value, str) else value
+    spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = text.replace(spelling, "***")
     return text
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """Yield *secret* as it is, and as URLs, Python, JSON, SQL and connection strings write it."""
+    if not secret:
+        return
+    rendered = sa.URL.create("x", "x", secret).render_as_string(hide_password=False)
+    encoded = (
+        rendered.removeprefix("x://x:").removesuffix("@"),
+        urllib.parse.quote(secret),
+        urllib.parse.quote(secret, safe=""),
+        urllib.parse.quote_plus(secret),
+    )
+    yield from encoded
+    yield from (re.sub("%..", lambda found: found[0].lower(), each) for each in encoded)
+    # Within a longer text Python may have to escape a quote that it would not here.
+    yield from (secret, repr(secret)[1:-1], repr(f'{secret}"')[1:-2], ascii(f'{secret}"')[1:-2])
+    yield from (json.dumps(secret, ensure_ascii=plain)[1:-1] for plain in (True, False))
+    yield from (secret.replace("'", "''"), secret.replace("\\", "\\\\").replace("'", "\\'"))
 
 
 def is_file(url: sa.URL) -> bool:

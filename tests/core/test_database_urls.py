@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import traceback
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -183,6 +185,47 @@ def test_passwords_of_the_query_are_scrubbed_too() -> None:
     assert (
         Database.of(url).scrub("password=hunter2 sslmode=require") == "password=*** sslmode=require"
     )
+
+
+@pytest.mark.parametrize("password", ["o'q\"b\\s", "it's", "tab\tä€", "low%2F/er", "p'w"])
+def test_password_is_scrubbed_as_programs_write_it(password: str) -> None:
+    """Python and JSON, within a longer text too, SQL, libpq, and a URL in small letters."""
+    url = sa.URL.create("postgresql", "u", password, "h")
+    within = repr({"password": f"{password}'\""})
+    libpq = password.replace("\\", "\\\\").replace("'", "\\'")
+    encoded = re.sub("%..", lambda found: found[0].lower(), quote(password, safe=""))
+    spelt = [repr(password), ascii(password), json.dumps(password), within, libpq, encoded]
+    spelt += [json.dumps(password, ensure_ascii=False), password.replace("'", "''")]
+    left = [re.sub(r"\W|password", "", Database.of(url).scrub(text)) for text in spelt]
+    assert left == [""] * len(spelt)
+
+
+def test_every_password_of_the_query_is_scrubbed() -> None:
+    """One may stand there twice."""
+    url = parse_url("postgresql://h/d?password=hunter2&password=hunter3&pwd=hunter4", HERE)
+    assert Database.of(url).scrub("hunter2 hunter3 hunter4") == "*** *** ***"
+    assert "hunter" not in masked(url)
+
+
+@pytest.mark.parametrize("password", ["p@h?unter2", "hun@ter?x=2", "b@c?d"])
+def test_password_of_which_a_part_would_be_shown_is_refused(password: str) -> None:
+    """What stands after an @ would be taken for a host, shown, and looked up."""
+    with pytest.raises(ConfigurationError, match="can be read in two ways") as caught:
+        parse_url(f"postgresql://u:{password}@host/d", HERE)
+    assert password not in str(caught.value) + caught.value.remedy
+    url = parse_url(f"postgresql://u:{quote(password, safe='')}@host/d?x=a%40b", HERE)
+    assert (url.password, url.host, url.query["x"]) == (password, "host", "a@b")
+
+
+def test_password_that_the_driver_cannot_send_is_answered() -> None:
+    """Not with a part of it, as the driver does."""
+    url = parse_url("mysql+pymysql://u:hunter€2@127.0.0.1:1/d", HERE)
+    with (
+        pytest.raises(ConfigurationError, match="cannot send a password") as caught,
+        Database.of(url).look(),
+    ):
+        pass
+    assert "20ac" not in str(caught.value) and caught.value.__suppress_context__
 
 
 def test_text_without_secrets_is_left_as_it_is() -> None:

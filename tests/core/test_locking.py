@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import sqlalchemy as sa
 from anabranch.database import Database as Target
 from anabranch.errors import LockError, LockLostError, UnreachableError
 from anabranch.locking import Lock, run_lock, user_name
+from anabranch.mysql import NamedLock
 from anabranch.postgresql import session_name
 from support.databases import Database
 from support.mariadb import Server
@@ -194,6 +197,23 @@ def test_the_lock_of_a_lost_session_is_gone(target: Target, every_database: Data
         run_lock(target, connection, name="lock", timeout=5, waiting=lambda _: None),
     ):
         assert connection.scalar(sa.text("SELECT 1")) == 1
+
+
+def test_what_the_holder_runs_is_shown_without_what_it_quotes(mariadb_server: Server) -> None:
+    """These servers take text in double quotes too, which may be a secret."""
+    database = mariadb_server.create()
+    target = Target.of(sa.make_url(database.url))
+    with target.migrate() as holder, target.migrate() as other, ThreadPoolExecutor(1) as pool:
+        assert NamedLock(holder, "lock").acquire()
+        session = holder.scalar(sa.text("SELECT CONNECTION_ID()"))
+        statement = pool.submit(holder.exec_driver_sql, 'SELECT SLEEP(30), "hunter2"')
+        asked = NamedLock(other, "lock")
+        while "running" not in (told := asked.holder()):
+            time.sleep(0.02)
+        other.exec_driver_sql(f"KILL QUERY {session}")
+        statement.exception()
+    assert "running SELECT SLEEP(30), for" in told
+    mariadb_server.drop(database)
 
 
 def test_two_databases_of_one_mariadb_server_have_two_locks(mariadb_server: Server) -> None:
