@@ -37,7 +37,7 @@ def test_a_killed_run_is_finished_by_the_next(dialect: str) -> None:
 def test_a_fault_at_any_statement_leaves_a_database_that_the_next_run_finishes(
     dialect: str,
 ) -> None:
-    small = ("--workloads", "1", "--revisions", "4", "4", "--stride", "31")
+    small = ("--workloads", "1", "--revisions", "4", "4", "--stride", "23")
     out = campaign("faults", "--database", dialect, "--seed", "7", *small)
     found = re.search(r"anabranch: (\d+) faults at (\d+) places, 0 stuck, 0 wrong, 0 with", out)
     assert found, out
