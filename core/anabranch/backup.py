@@ -311,8 +311,9 @@ def connection_variables(url: sa.URL) -> dict[str, str]:
             "PGDATABASE": url.database,
             "PGSSLMODE": url.query.get("sslmode"),
         }
-    elif url.password:
-        variables["MYSQL_PWD"] = url.password
+    else:
+        query = url.query
+        variables["MYSQL_PWD"] = query.get("password") or query.get("passwd") or url.password
     return {name: str(value) for name, value in variables.items() if value}
 
 

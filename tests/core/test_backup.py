@@ -352,5 +352,5 @@ def test_backup_tools_learn_the_connection_in_their_own_variables() -> None:
     assert variables["PGPASSWORD"] == SECRET
     assert "PGPORT" not in variables
     assert variables["DATABASE_URL"].startswith("postgresql://ann@/shop")
-    url = sa.make_url(f"mysql+pymysql://ann:{SECRET}@host/shop")
-    assert connection_variables(url)["MYSQL_PWD"] == SECRET
+    for text in (f"ann:{SECRET}@host/shop", f"ann@host/shop?passwd={SECRET}"):
+        assert connection_variables(sa.make_url(f"mysql+pymysql://{text}"))["MYSQL_PWD"] == SECRET
