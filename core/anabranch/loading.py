@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from anabranch.collecting import collection_paused
 from anabranch.database import Database
 from anabranch.failures import cause_of, line_in
 from anabranch.planning import Plan
@@ -12,6 +13,7 @@ from anabranch.revision import RevisionKey
 from anabranch.scripts import load_script
 
 
+@collection_paused()
 def load_scripts(
     plan: Plan, database: Database
 ) -> tuple[dict[RevisionKey, ModuleType], dict[RevisionKey, Problem]]:

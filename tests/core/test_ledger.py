@@ -106,6 +106,8 @@ def test_an_ordinary_script_cannot_commit_unseen(tmp_path: Path, body: str) -> N
         "op.__dict__['get_bind']()",
         "from sqlalchemy.orm import Session",
         "pass; import os",
+        "import sqlalchemy as sa; import os",
+        "depends_on = end",
         "from alembic import op, context",
     ],
 )
