@@ -52,6 +52,7 @@ class Access:
         self.tables = tables
         self.lock: Lock | None = None
         self._discover = discover
+        self._last: Reading | None = None
 
     @cached_property
     def recorder(self) -> Recorder:
@@ -167,7 +168,9 @@ class Access:
         """Read the database that *connection* leads to; None leads to an empty one."""
         from anabranch.reading import read_database
 
-        return read_database(self.installation, self.recorder, connection)
+        installation, recorder = self.installation, self.recorder
+        self._last = read_database(installation, recorder, connection, self._last)
+        return self._last
 
     def events(
         self, *, owner: str | None = None, run: str | None = None, limit: int | None = None

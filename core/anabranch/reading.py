@@ -104,6 +104,14 @@ class Reading:
         """The applied set, with what was adopted and without what was reverted elsewhere."""
         return (frozenset(self.state.applied) | self.adoption.added) - self.adoption.removed
 
+    def is_of(self, installation: Installation, state: State) -> bool:
+        """Tell whether the graph is that of *installation* and what *state* says is applied."""
+        return (
+            self.installation is installation
+            and not self.adoption
+            and self.state.applied == state.applied
+        )
+
     def require_sound(self, owners: Collection[str] | None = None, *, strict: bool = False) -> None:
         """Raise every error-level problem at once, if there is one.
 
@@ -259,15 +267,22 @@ def _unknown_names(discovery: Discovery, named: Iterable[str]) -> list[Problem]:
 
 @collection_paused()
 def read_database(
-    installation: Installation, recorder: Recorder, connection: sa.Connection | None
+    installation: Installation,
+    recorder: Recorder,
+    connection: sa.Connection | None,
+    before: Reading | None = None,
 ) -> Reading:
     """Read the state of a database and put it beside what is installed.
 
     :param connection: None for a database that does not exist yet.
+    :param before: what was read before; its graph still holds if as much is applied.
     """
     state = EMPTY if connection is None else recorder.read(connection)
     revisions = installation.revisions
-    graph = Graph.build(revisions, state.applied.values())
+    if before is not None and before.is_of(installation, state):
+        graph = before.graph
+    else:
+        graph = Graph.build(revisions, state.applied.values())
     adoption = Adoption()
     faults: tuple[Problem, ...] = ()
     try:

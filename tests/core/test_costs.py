@@ -121,6 +121,23 @@ def test_a_revision_sends_its_own_statements_and_a_few_records(store: Store) -> 
         assert records.total() == 2 * revisions, records
 
 
+def test_what_has_not_changed_is_not_ordered_again_under_the_lock(store: Store) -> None:
+    """The graph of the look before the lock is that of the look after it."""
+    store.core(*chain(3))
+    ordered = 0
+
+    def note(frame: Any, what: str, _argument: Any) -> None:
+        nonlocal ordered
+        ordered += what == "call" and frame.f_code.co_name == "_canonical_order"
+
+    sys.setprofile(note)
+    try:
+        assert len(store.upgrade()) == 3
+    finally:
+        sys.setprofile(None)
+    assert ordered == 1
+
+
 def test_statements_of_our_own_are_compiled_once(store: Store) -> None:
     """Each is found in the cache: compiling it costs more than sending it."""
     compiled: list[int] = []
