@@ -182,7 +182,7 @@ def _cycle_problems(
     known: Mapping[RevisionKey, Revision], edges: Edges, order: tuple[RevisionKey, ...]
 ) -> list[Problem]:
     ordered = set(order)
-    left = {key: edges.all(key) for key in sorted(known) if key not in ordered}
+    left = {key: edges.all(key) for key in sorted(known.keys() - ordered)}
     cycle = shortest_cycle(left)
     if not cycle:
         return []
