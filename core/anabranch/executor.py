@@ -14,6 +14,7 @@ from alembic.migration import MigrationContext
 
 from anabranch.book_guard import BookGuard
 from anabranch.chronicle import Chronicle
+from anabranch.collecting import collection_eased
 from anabranch.concluding import conclude
 from anabranch.contention import PAUSES, Blockers, is_contended
 from anabranch.database import Database
@@ -33,7 +34,7 @@ from anabranch.failures import (
     is_interrupt,
     standing,
 )
-from anabranch.guards import Guard, GuardError
+from anabranch.guards import NOTHING_AROUND, Guard, GuardError
 from anabranch.hooks import Hooks
 from anabranch.indexes import IndexGuard
 from anabranch.ledger import Ledger
@@ -119,6 +120,7 @@ class Executor:
         self._recorder = recorder
         self._reading = reading
         self._hooks = hooks or Hooks()
+        self._is_hooked = self._hooks.watch_revisions
         self._metadata = metadata
         self._listener = listener
         self._ledger = Ledger(connection, recorder, reading, lock)
@@ -184,6 +186,7 @@ class Executor:
                 self._ledger.recording(),
                 self._blockers.watching(self._connection),
                 self._replay.watching() if self._replay else nullcontext(),
+                collection_eased(),
                 ExitStack() as watches,
             ):
                 for guard in guards:
@@ -323,10 +326,11 @@ class Executor:
                     self._begin_run(run.plan)
                 for step in unit.steps:
                     commits = ledger.commits
-                    done.append(replace(self._run_step(step, run, rollbacks), shared=unit.shared))
+                    done.append(self._run_step(step, run, rollbacks, shared=unit.shared))
                     if unit.shared:
                         self._check_deferred()
-                        self._tell(replace(done[-1], event="ran"))
+                        duration = done[-1].duration
+                        self._tell(Progress("ran", step, run.total, duration, shared=True))
                     if (ledger.commits, ledger.rollbacks) != (commits, rollbacks):
                         break
                 for guard in run.guards:
@@ -375,22 +379,23 @@ class Executor:
             self._tell(progress)
         return len(done)
 
-    def _run_step(self, step: Step, run: _Run, rollbacks: int) -> Progress:
+    def _run_step(self, step: Step, run: _Run, rollbacks: int, *, shared: bool) -> Progress:
         """Run one revision, with all that is asked and noted before and after it."""
         ledger, plan = self._ledger, run.plan
         self._started = Progress("started", step, run.total)
         self._tell(self._started)
         started = time.monotonic()
-        ledger.make_ready(step.revision, hooked=self._hooks.watch_revisions)
+        ledger.make_ready(step.revision, hooked=self._is_hooked)
         use_metadata(run.context, run.metadata[step.key.owner])
-        self._notify(plan, "anabranch_before_revision", revision=str(step.key))
+        self._notify_of(plan, "anabranch_before_revision", step)
         script = run.scripts[step.key]
-        hooked = self._hooks.watch_revisions
-        ledger.mark(lambda: self._judge(step, run), step.revision, hooked=hooked)
+        ledger.mark(lambda: self._judge(step, run), step.revision, hooked=self._is_hooked)
         with ExitStack() as surroundings:
             surroundings.callback(ledger.reopen)
             for guard in run.guards:
-                surroundings.enter_context(guard.running(step))
+                around = guard.running(step)
+                if around is not NOTHING_AROUND:
+                    surroundings.enter_context(around)
             if getattr(script, "transactional", True) is False:
                 surroundings.enter_context(run.context.autocommit_block())
             if self._replay is not None:
@@ -403,7 +408,7 @@ class Executor:
         ledger.settle()
         if ledger.rollbacks != rollbacks:
             ledger.check_rollback()
-        self._notify(plan, "anabranch_after_revision", revision=str(step.key))
+        self._notify_of(plan, "anabranch_after_revision", step)
         touched = run.tracker.touched()
         for guard in run.guards:
             guard.check(step, touched)
@@ -412,11 +417,11 @@ class Executor:
         duration = time.monotonic() - started
         if plan.direction == "upgrade":
             self._chronicle.note_applied(step, duration, run.tracker.finish(step.key))
-            return Progress("applied", step, run.total, duration)
+            return Progress("applied", step, run.total, duration, shared)
         # What a downgrade() puts back belongs to what stays applied.
         changes = run.tracker.finish(next(iter(step.down), step.key))
         self._chronicle.note_reverted(step, duration, changes)
-        return Progress("reverted", step, run.total, duration)
+        return Progress("reverted", step, run.total, duration, shared)
 
     def _check_deferred(self) -> None:
         """Ask PostgreSQL for what it defers until the commit, which would blame the last revision.
@@ -443,6 +448,10 @@ class Executor:
 
     def _write_interrupt(self, step: Step, what: str) -> str:
         return "" if self._rehearsing else self._chronicle.write("interrupted", step, what)
+
+    def _notify_of(self, plan: Plan, hook: str, step: Step) -> None:
+        if self._is_hooked:
+            self._notify(plan, hook, revision=str(step.key))
 
     def _notify(self, plan: Plan, hook: str, **arguments: Any) -> None:
         """Call a hook of plugins; those that there are speak of upgrades."""

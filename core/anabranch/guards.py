@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from anabranch.objects import TableName
 from anabranch.planning import Step
+
+NOTHING_AROUND = nullcontext()
+"""For a guard that does nothing after a revision's statements: a generator takes its time."""
 
 
 class GuardError(Exception):
@@ -55,10 +58,9 @@ class Guard:
     def begin(self) -> None:
         """Take note of what there is: a transaction has begun, and no revision has run in it."""
 
-    @contextmanager
-    def running(self, step: Step) -> Generator[None, None, None]:  # noqa: ARG002
+    def running(self, step: Step) -> AbstractContextManager[None]:  # noqa: ARG002
         """Surround the statements of *step*, and of nothing else."""
-        yield
+        return NOTHING_AROUND
 
     def committing(self, step: Step, touched: frozenset[TableName]) -> None:
         """Judge what *step* did so far: its script is about to commit, or has committed, by hand.

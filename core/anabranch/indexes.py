@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
 from anabranch.events import listening
-from anabranch.guards import Guard, GuardError
+from anabranch.guards import NOTHING_AROUND, Guard, GuardError
 from anabranch.objects import TableName
 from anabranch.planning import Step
 from anabranch.recorder import Event, Recorder
@@ -105,8 +105,13 @@ class IndexGuard(Guard):
         ):
             yield
 
+    def running(self, step: Step) -> AbstractContextManager[None]:
+        if self._connection.dialect.name != "postgresql":
+            return NOTHING_AROUND
+        return self._watched(step)
+
     @contextmanager
-    def running(self, step: Step) -> Generator[None, None, None]:
+    def _watched(self, step: Step) -> Generator[None, None, None]:
         self._names = []
         self._doubtful = ""
         self._step = step

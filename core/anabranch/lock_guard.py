@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from anabranch.errors import LockLostError
-from anabranch.guards import Guard
+from anabranch.guards import NOTHING_AROUND, Guard
 from anabranch.locking import Lock
 from anabranch.planning import Step
 from anabranch.postgresql import AdvisoryLock
@@ -29,10 +28,9 @@ class LockGuard(Guard):
     def begin(self) -> None:
         self._require()
 
-    @contextmanager
-    def running(self, step: Step) -> Generator[None, None, None]:
+    def running(self, step: Step) -> AbstractContextManager[None]:
         self._lock.say(str(step.key))
-        yield
+        return NOTHING_AROUND
 
     def finish(self) -> None:
         self._require()

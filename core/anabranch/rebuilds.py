@@ -17,7 +17,7 @@ import sqlite3
 import warnings
 from collections import deque
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ from anabranch.catalogue import Catalogue
 from anabranch.connections import is_usable
 from anabranch.definitions import Definition, completed, losses, ordered
 from anabranch.events import listening
-from anabranch.guards import Guard, GuardError
+from anabranch.guards import NOTHING_AROUND, Guard, GuardError
 from anabranch.inventory import Inventory, Restorer, led_astray
 from anabranch.objects import TableName
 from anabranch.planning import Step
@@ -114,13 +114,14 @@ class RebuildGuard(Guard):
         ):
             yield
 
-    @contextmanager
-    def running(self, step: Step | None) -> Generator[None, None, None]:
+    def running(self, step: Step | None) -> AbstractContextManager[None]:
         """Surround the statements of *step*; without one they are nobody's script's."""
-        connection = self._connection
-        if connection.dialect.name != "sqlite":
-            yield
-            return
+        if self._connection.dialect.name != "sqlite":
+            return NOTHING_AROUND
+        return self._watched(step)
+
+    @contextmanager
+    def _watched(self, step: Step | None) -> Generator[None, None, None]:
         self._begin()
         self._step = step
         self._is_running = True
@@ -128,7 +129,7 @@ class RebuildGuard(Guard):
             yield
         finally:
             self._is_running = False
-            if is_usable(connection):
+            if is_usable(self._connection):
                 self._check_renames()
 
     def committing(self, step: Step, touched: frozenset[TableName]) -> None:

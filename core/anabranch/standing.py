@@ -106,6 +106,10 @@ class StandingTracker:
                 else:
                     self._gone[found] = None
 
+    def __bool__(self) -> bool:
+        """Whether :meth:`finish` would return anything."""
+        return bool(self._made or self._gone or self._found)
+
     def finish(self, *, takes: bool) -> tuple[list[Standing], list[Standing]]:
         """Return what came and what went since the last call.
 

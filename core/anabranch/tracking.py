@@ -172,7 +172,12 @@ class ObjectTracker:
     def finish(self, key: RevisionKey) -> ObjectChanges:
         """Attribute everything since the last call to the revision *key*."""
         self._recount()
-        seen, self._seen = self._seen, _Seen()
+        seen = self._seen
+        if not (seen.now or seen.gone or seen.shapes or self._standing):
+            seen.indexes.clear()
+            seen.written.clear()
+            return ObjectChanges()
+        self._seen = _Seen()
         # Dropped and created again under the same name, as a rebuild does: the same table.
         kept = {table for table, was in seen.now.items() if was is None and table in seen.gone}
         moved = {table: was for table, was in seen.now.items() if was not in (None, table)}

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,7 +25,7 @@ from sqlalchemy import exc
 from anabranch.connections import is_usable
 from anabranch.errors import DestructiveError
 from anabranch.events import listening
-from anabranch.guards import Guard
+from anabranch.guards import NOTHING_AROUND, Guard
 from anabranch.losses import Asker
 from anabranch.objects import TableName
 from anabranch.planning import Plan, Step
@@ -127,14 +127,14 @@ class UnseenGuard(Guard):
         ):
             yield
 
-    @contextmanager
-    def running(self, step: Step) -> Generator[None, None, None]:
+    def running(self, step: Step) -> AbstractContextManager[None]:
         self._unheard = None
-        self._seen = _Seen()
         self._is_open = self._could_lose(step)
-        if not self._is_open:
-            yield
-            return
+        return self._watched(step) if self._is_open else NOTHING_AROUND
+
+    @contextmanager
+    def _watched(self, step: Step) -> Generator[None, None, None]:
+        self._seen = _Seen()
         raw: Any = self._connection.connection.dbapi_connection
         is_sqlite = self._connection.dialect.name == "sqlite"
         try:

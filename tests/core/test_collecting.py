@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from anabranch.collecting import collection_paused
+from anabranch.collecting import collection_eased, collection_paused
 
 
 @pytest.fixture(params=[True, False], ids=["enabled", "disabled"])
@@ -29,3 +29,24 @@ def test_an_error_leaves_it_as_it_was_found_too(enabled: bool) -> None:
     with pytest.raises(RuntimeError), collection_paused():
         raise RuntimeError
     assert gc.isenabled() == enabled
+
+
+def test_what_is_set_aside_for_a_run_is_looked_through_again_after_it() -> None:
+    with pytest.raises(RuntimeError), collection_eased():
+        assert gc.get_freeze_count() > 0
+        with collection_eased():
+            assert gc.get_freeze_count() > 0
+        assert gc.get_freeze_count() > 0, "a run within a run leaves it to the outer one"
+        raise RuntimeError
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_the_application_has_set_aside_stays_so() -> None:
+    gc.freeze()
+    try:
+        before = gc.get_freeze_count()
+        with collection_eased():
+            pass
+        assert gc.get_freeze_count() == before
+    finally:
+        gc.unfreeze()
