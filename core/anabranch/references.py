@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from operator import itemgetter
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -15,13 +17,24 @@ from anabranch.planning import Step
 from anabranch.tracking import ObjectTracker
 from anabranch.wording import counted
 
-Broken = Mapping[tuple[str, str], Sequence[int | None]]
-"""The rows that refer to nothing, by their table and the table they refer to.
-
-They are rowids, which a rebuild may change; a table WITHOUT ROWID has none.
-"""
-
 _NAMED = 5  # rows
+
+
+@dataclass(frozen=True, slots=True)
+class Dangling:
+    """Rows of a table that refer to nothing.
+
+    :ivar rows: their rowids, once for each reference; None where a table has none.
+    :ivar are_ids: whether these are the rows' own ids. If not, a rebuild may number them anew, and
+        only how many there are can be compared.
+    """
+
+    rows: tuple[int | None, ...]
+    are_ids: bool
+
+
+Broken = Mapping[tuple[str, str], Dangling]
+"""The rows that refer to nothing, by their table and the table they refer to."""
 
 
 class ReferenceGuard(Guard):
@@ -49,8 +62,8 @@ class ReferenceGuard(Guard):
     def check(self, step: Step, touched: frozenset[TableName]) -> None:
         names = {was.name: table.name for was, table in self._tracker.renamed().items()}
         self._before = {
-            (names.get(table, table), names.get(parent, parent)): rows
-            for (table, parent), rows in self._before_step.items()
+            (names.get(table, table), names.get(parent, parent)): dangling
+            for (table, parent), dangling in self._before_step.items()
         }
         self._done.append((step, touched))
 
@@ -79,30 +92,36 @@ def broken_references(connection: sa.Connection) -> Broken:
         # A key that refers to columns without a unique index stops the check of all tables.
         tables = sa.inspect(connection).get_table_names()
         rows = [row for table in tables for row in _broken_in(connection, table)]
-    broken: dict[tuple[str, str], list[int | None]] = defaultdict(list)
+    found: dict[tuple[str, str], list[int | None]] = defaultdict(list)
     for row in rows:
-        broken[str(row["table"]), str(row["parent"])].append(row["rowid"])
-    return broken
+        found[str(row["table"]), str(row["parent"])].append(row["rowid"])
+    return {key: Dangling(tuple(ids), _are_ids(connection, key[0])) for key, ids in found.items()}
 
 
 def added(now: Broken, before: Broken) -> Broken:
-    """Return what is broken *now* in tables where more is than there was *before*."""
-    found: dict[tuple[str, str], Sequence[int | None]] = {}
-    for key, rows in now.items():
-        there = set(before.get(key, ()))
-        more = len(rows) - len(before.get(key, ()))
-        if more > 0:
-            new = [row for row in rows if row is None or row not in there]
-            found[key] = sorted(new if len(new) >= more else rows, key=lambda row: row or 0)[:more]
+    """Return what is broken *now* and was not *before*.
+
+    Where the rows cannot be told apart, it is as many as there are more than there were.
+    """
+    found: dict[tuple[str, str], Dangling] = {}
+    for key, dangling in now.items():
+        was = before.get(key, Dangling((), are_ids=True))
+        new = sorted(
+            (Counter(dangling.rows) - Counter(was.rows)).elements(), key=lambda id_: id_ or 0
+        )
+        if not (was.are_ids and dangling.are_ids):
+            new = new[: max(0, len(dangling.rows) - len(was.rows))]
+        if new:
+            found[key] = Dangling(tuple(new), dangling.are_ids)
     return found
 
 
 def in_words(broken: Broken) -> str:
     """Say which tables hold how many of the *broken* references, and name some of the rows."""
     return ", ".join(
-        f"{counted(len(rows), 'row', 'rows')} of {table}{_named(rows)} "
-        f"{'refers' if len(rows) == 1 else 'refer'} to rows that {parent} does not have"
-        for (table, parent), rows in sorted(broken.items())
+        f"{counted(len(dangling.rows), 'row', 'rows')} of {table}{_named(dangling.rows)} "
+        f"{'refers' if len(dangling.rows) == 1 else 'refer'} to rows that {parent} does not have"
+        for (table, parent), dangling in sorted(broken.items(), key=itemgetter(0))
     )
 
 
@@ -119,3 +138,10 @@ def _broken_in(connection: sa.Connection, table: str) -> Sequence[sa.RowMapping]
         return connection.exec_driver_sql(f"PRAGMA foreign_key_check({quoted})").mappings().all()
     except exc.OperationalError:
         return []
+
+
+def _are_ids(connection: sa.Connection, table: str) -> bool:
+    """Tell whether the rowids of *table* are its INTEGER PRIMARY KEY."""
+    quoted = connection.dialect.identifier_preparer.quote_identifier(table)
+    columns = connection.exec_driver_sql(f"PRAGMA table_info({quoted})").mappings().all()
+    return [str(column["type"]).upper() for column in columns if column["pk"]] == ["INTEGER"]

@@ -665,6 +665,50 @@ def test_references_that_were_broken_before_do_not_stop_a_run(sqlite_store: Stor
     assert len(store.database.rows("child")) == 5
 
 
+def test_one_reference_mended_does_not_make_up_for_another_that_is_broken(
+    sqlite_store: Store,
+) -> None:
+    store = sqlite_store
+    store.core(
+        revision_file("c1", upgrade=FAMILY),
+        revision_file(
+            "c2",
+            down="c1",
+            upgrade="op.execute('UPDATE child SET parent_id = 1 WHERE id = 40')\n"
+            "op.execute('UPDATE child SET parent_id = 88 WHERE id = 10')",
+        ),
+    )
+    store.upgrade("core@c1")
+    store.database.execute("INSERT INTO child VALUES (40, 77)")
+    with pytest.raises(RevisionError, match=r"1 row of child \(rowid 10\) refers"):
+        store.upgrade()
+    assert {row["id"]: row["parent_id"] for row in store.database.rows("child")}[10] == 1
+
+
+def test_rows_that_a_rebuild_numbers_anew_are_not_taken_for_newly_broken(
+    sqlite_store: Store,
+) -> None:
+    """Without an INTEGER PRIMARY KEY a copied row may get another rowid."""
+    store = sqlite_store
+    anew = "\n".join(
+        f"op.execute({statement!r})"
+        for statement in (
+            "CREATE TABLE new (name TEXT, parent_id INTEGER REFERENCES parent (id))",
+            "INSERT INTO new SELECT name, parent_id FROM loose",
+            "DROP TABLE loose",
+            "ALTER TABLE new RENAME TO loose",
+        )
+    )
+    store.core(revision_file("c1", upgrade=FAMILY), revision_file("c2", down="c1", upgrade=anew))
+    store.upgrade("core@c1")
+    store.database.execute(
+        "CREATE TABLE loose (name TEXT, parent_id INTEGER REFERENCES parent (id))",
+        "INSERT INTO loose (rowid, name, parent_id) VALUES (5, 'a', 1), (9, 'b', 77)",
+    )
+    assert store.upgrade(allow_destructive=True) == ["core@c2"]
+    assert len(store.database.rows("loose")) == 2
+
+
 def test_a_reference_to_columns_that_are_not_unique_does_not_stop_a_run(
     sqlite_store: Store,
 ) -> None:
