@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from anabranch.books import ALEMBICS_TABLE, BookTables, digest_of
 from anabranch.objects import ObjectChanges, OwnedObject, TableName
 from anabranch.revision import AppliedRevision, RevisionKey
-from anabranch.rows import changed_flags, event_row, object_row, revision_row
+from anabranch.rows import changed_flags, event_row, object_key, object_row, revision_row
 from anabranch.statementlog import StatementLog
 
 if TYPE_CHECKING:
@@ -341,7 +341,9 @@ class Recorder:
     def record_objects(self, connection: sa.Connection, changes: ObjectChanges) -> None:
         """Bring the record of owned objects up to date."""
         if changes.removed:
-            connection.execute(self._delete_objects, [_place(item) for item in changes.removed])
+            keys = map(object_key, changes.removed)
+            parameters = [{f"at_{name}": value for name, value in key.items()} for key in keys]
+            connection.execute(self._delete_objects, parameters)
         if changes.added:
             connection.execute(self._insert_objects, [object_row(item) for item in changes.added])
 
@@ -397,16 +399,6 @@ def shown_ids(projected: Iterable[RevisionKey], applied: Iterable[RevisionKey]) 
 def now() -> str:
     """Return the time as it is recorded: UTC, ISO 8601."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _place(item: OwnedObject) -> dict[str, str]:
-    """Return the primary key of the record of *item*, as parameters."""
-    return {
-        "at_kind": item.kind,
-        "at_table_schema": item.table.schema,
-        "at_table_name": item.table.name,
-        "at_name": item.name,
-    }
 
 
 def _keys(text: str) -> tuple[RevisionKey, ...]:

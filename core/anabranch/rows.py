@@ -37,13 +37,16 @@ def event_row(event: Event) -> dict[str, Any]:
 
 def object_row(item: OwnedObject) -> dict[str, Any]:
     """Return the row of an owned object."""
+    return {**object_key(item), "owner": item.owner, "revision": item.revision}
+
+
+def object_key(item: OwnedObject) -> dict[str, Any]:
+    """Return the primary key of an owned object's row."""
     return {
         "kind": item.kind,
         "table_schema": item.table.schema,
         "table_name": item.table.name,
         "name": item.name,
-        "owner": item.owner,
-        "revision": item.revision,
     }
 
 
