@@ -145,6 +145,8 @@ def test_a_damaged_backup_a_foreign_one_and_none_at_all_are_refused(
 
     assert "There is no backup nothing.sqlite." in restore(store, "nothing.sqlite", 2)
     assert "There is no backup" in restore(store, file_of(store), 2)
+    unasked = store.db("restore", "nothing.sqlite").expect(2)
+    assert "There is no backup nothing.sqlite." in unasked.err
     assert store.database.dump() == before
     assert backups(store) == [backup]
 

@@ -12,6 +12,7 @@ from anabranch import console
 from anabranch.cli.consent import require_consent, yes_option
 from anabranch.cli.shared import Manager, directory, lock_timeout_option, told
 from anabranch.cli.telling import LISTENER
+from anabranch.restoring import find_backup
 
 if TYPE_CHECKING:
     from anabranch.backup import Backup
@@ -36,7 +37,9 @@ def restore_command(manager: Manager) -> click.Command:
             if backup is None:
                 _say_backups(app.backups(deployment_dir))
                 return
-            title = app.open(deployment_dir).database.title
+            access = app.open(deployment_dir)
+            find_backup(access, backup)  # before anybody is asked to agree
+            title = access.database.title
             require_consent(f"The content of {title} would be replaced.", "restore", yes=yes)
             restored = app.restore(
                 deployment_dir, backup, lock_timeout=lock_timeout, listener=LISTENER
