@@ -73,7 +73,9 @@ class Departure:
         return self._things() == other._things()
 
     def _things(self) -> object:
-        things = [(estate.owner, estate.tables, estate.parts) for estate in self.estates]
+        things = [
+            (estate.owner, estate.tables, estate.parts, estate.standing) for estate in self.estates
+        ]
         return things, self.revisions, self.claims, self.reasons, self.obstacles
 
 

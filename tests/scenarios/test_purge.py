@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from anabranch.errors import DependedOnError, UsageError
+from anabranch.errors import DependedOnError, RefusedError, UsageError
 from support.databases import BOOKKEEPING, Database, sqlite
 from support.postgres import pg_dump
 from support.store import Store, table
@@ -549,6 +549,26 @@ def test_triggers_functions_and_sequences_go_too(every_store: Store) -> None:
     assert programs(store.database) == []
     assert not [item for item in store.objects if "loyalty" in item]
     store.database.execute("INSERT INTO customer (id, name) VALUES (1, 'Ada')")
+
+
+@pytest.mark.parametrize("name", ["counts", "level"])
+def test_what_came_after_it_was_shown_stops_a_purge(sqlite_store: Store, name: str) -> None:
+    """Nobody agreed to that."""
+    store, (counts, _) = sqlite_store, PROGRAMS["sqlite"]
+    made = f"{table('level')}\nop.execute({counts!r})"
+    store.core(*CORE)
+    store.plugin("loyalty", revision_file("l1", depends="c2", created="2024-03-01", upgrade=made))
+    store.upgrade()
+    again = {"counts": counts, "level": "CREATE TABLE level (id INTEGER PRIMARY KEY)"}
+    store.database.execute(f"DROP {'TRIGGER' if name == 'counts' else 'TABLE'} {name}")
+
+    def agree(_shown: object) -> None:
+        store.database.execute(again[name])
+
+    with store.manager() as manager, pytest.raises(RefusedError, match="changed while"):
+        manager.purge(store.deployment, "loyalty", agree=agree)
+    assert {"level"} <= set(store.schema)
+    assert programs(store.database) == ["counts"]
 
 
 def test_what_a_downgrade_drops_of_these_is_not_the_plugins_any_more(every_store: Store) -> None:
