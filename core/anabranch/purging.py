@@ -338,6 +338,12 @@ def _remove(
     :param working: the views and triggers that work.
     """
     recorder = access.recorder
+    state = (
+        "Rolled back. Nothing was changed."
+        if connection.dialect.name in _TRANSACTIONAL
+        else "What was dropped until then is gone, for this database takes no DDL back; "
+        f"{departure.owner} stays recorded."
+    )
     objects = handed_over(recorder.objects(connection), departure.claims)
     estates = read_estates(
         connection, objects, departure.names, recorder.table_names, recorder.standing(connection)
@@ -349,19 +355,19 @@ def _remove(
         raise RefusedError(
             f"{departure.owner} cannot go: {cause}",
             remedy="Drop what is in the way, then run the same command again.",
-            state="Rolled back. Nothing was changed.",
+            state=state,
         ) from error
     if broken := working.broken():
         raise RefusedError(
             f"Without {departure.owner} something of others would not work: {'; '.join(broken)}.",
             remedy="Drop it by hand, then run the same command again.",
-            state="Rolled back. Nothing was changed.",
+            state=state,
         )
     if harm := others.harm(departure.names):
         raise RefusedError(
             f"Without {departure.owner} something of others would change: {'; '.join(harm)}.",
             remedy="Take it off by hand, then run the same command again.",
-            state="Rolled back. Nothing was changed.",
+            state=state,
         )
     reading = read_database(access.installation, recorder, connection)
     _record(access, connection, reading, departure, "purged", run)

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from anabranch.errors import DifferenceError, RevisionError
+from support import mariadb
 from support.databases import BOOKKEEPING, Database
 from support.store import Store
 from support.trees import revision_file
@@ -165,3 +167,27 @@ def test_the_check_sees_what_differs(store: Store) -> None:
     assert "lost: column customer.debt: billing@b2 made it" in found.out
     assert "unwritten: column customer.more" in found.out
     assert "'m'" in found.out
+
+
+def test_a_purge_that_stops_midway_says_so_and_goes_on(
+    store: Store, mariadb_server: mariadb.Server
+) -> None:
+    """What keeps a table is in another database, which nobody looks into."""
+    other = mariadb_server.create()
+    database = sa.make_url(store.database.url).database
+    other.execute(
+        "CREATE TABLE copy (id INTEGER, invoice INTEGER, "
+        f"FOREIGN KEY (invoice) REFERENCES {database}.invoice (id))"
+    )
+    try:
+        refused = store.db("purge", "billing", "--yes", "--no-downgrades").expect(8)
+        assert "billing cannot go: (1451" in refused.err
+        assert "What was dropped until then is gone" in refused.err
+        assert "billing stays recorded" in refused.err
+        assert "debt" not in store.database.rows("customer")[0]
+        assert store.applied == {"core@c1", "billing@b1", "billing@b2"}
+    finally:
+        mariadb_server.drop(other)
+    store.db("purge", "billing", "--yes", "--no-downgrades").expect(0)
+    assert set(store.schema) == {"customer"}
+    assert store.applied == {"core@c1"}
