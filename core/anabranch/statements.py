@@ -7,7 +7,7 @@ would take away.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -173,14 +173,32 @@ def dropped_parts(statement: str) -> tuple[str, str, tuple[str, ...]]:
         if len(rest) > 2 and rest[1].word == "ON":
             return *read_name(rest[2:])[:2], (rest[0].name,)
     schema, table, actions = _actions(found)
-    names: list[str] = []
+    return schema, table, tuple(_spoken_of(actions, {"DROP"}))
+
+
+def changed_parts(statement: str) -> tuple[str, str, tuple[str, ...]]:
+    """Return schema and name of a table, and which of its parts get another definition or name."""
+    schema, table, actions = _actions(tokens(statement))
+    return schema, table, tuple(_spoken_of(actions, {"MODIFY", "CHANGE", "ALTER", "RENAME"}))
+
+
+def _spoken_of(actions: Sequence[Token], verbs: Collection[str]) -> Iterator[str]:
+    """Yield the names that those of *actions* speak of which have one of *verbs*."""
     for part in split(actions):
-        if words(part, "DROP"):
+        if part and part[0].word in verbs:
             rest = part[1:]
             while rest and rest[0].word in _DROPPED_KINDS:
                 rest = rest[1:]
-            names += [token.name for token in rest[:1] if token.is_name]
-    return schema, table, tuple(names)
+            yield from (token.name for token in rest[:1] if token.is_name)
+
+
+def renamed_tables(statement: str) -> tuple[tuple[str, str], ...]:
+    """Return schema and name of every table that MariaDB's ``RENAME TABLE`` renames."""
+    found = tokens(statement)
+    if not words(found, "RENAME", "TABLE"):
+        return ()
+    rest = _without(found[2:], "IF", "EXISTS")
+    return tuple(read_name(part)[:2] for part in split(rest) if part)
 
 
 def renamed_table(statement: str) -> tuple[tuple[str, str], str]:

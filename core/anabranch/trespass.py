@@ -15,7 +15,14 @@ from anabranch.objects import OwnedObject, TableName
 from anabranch.planning import Step
 from anabranch.spelling import Spelling
 from anabranch.statementlog import DIALECTS
-from anabranch.statements import dropped_parts, dropped_tables, renamed_table, uncommented
+from anabranch.statements import (
+    changed_parts,
+    dropped_parts,
+    dropped_tables,
+    renamed_table,
+    renamed_tables,
+    uncommented,
+)
 from anabranch.structure import shown
 
 
@@ -24,7 +31,7 @@ class TrespassGuard(Guard):
 
     Revisions that were generated with other owners' models in sight hold such changes; on the way
     down they would narrow or drop what others still use. MariaDB and MySQL could take nothing back,
-    so there what a statement says it drops is judged before it is sent.
+    so there what a statement says it drops or changes is judged before it is sent.
 
     :param objects: the record of owned objects.
     :param ignored: the names of the bookkeeping tables.
@@ -97,24 +104,29 @@ class TrespassGuard(Guard):
 
     def _before(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         verb = uncommented(statement)[:5].upper()
-        if self._step is None or verb not in ("DROP ", "ALTER") or self._is_finished():
+        if self._step is None or self._is_finished() or verb not in ("DROP ", "ALTER", "RENAM"):
             return
-        if harm := list(self._dropped(statement, self._step.key.owner)):
-            self._refused = GuardError(
-                f"its downgrade() would drop what is not {self._step.key.owner}'s: "
-                f"{'; '.join(harm)}.",
-                self._step,
-            )
-            raise self._refused
+        owner = self._step.key.owner
+        for does, parts in (("drop", dropped_parts), ("change", changed_parts)):
+            harm = [*self._tables(statement, owner), *self._parts(parts(statement), owner)]
+            if harm:
+                self._refused = GuardError(
+                    f"its downgrade() would {does} what is not {owner}'s: {'; '.join(harm)}.",
+                    self._step,
+                )
+                raise self._refused
 
-    def _dropped(self, statement: str, owner: str) -> Iterator[str]:
-        """Say what of others is there and *statement* says that it drops."""
+    def _tables(self, statement: str, owner: str) -> Iterator[str]:
+        """Say which tables of others are there and *statement* drops or renames."""
         moved, _ = renamed_table(statement)
-        for named in (*dropped_tables(statement), moved):
+        for named in (*dropped_tables(statement), *renamed_tables(statement), moved):
             table = self._known(*named)
             if table is not None and (maker := self.bystanders.keeper(owner, table)):
                 yield f"the table {shown(table)} of {maker}"
-        schema, name, parts = dropped_parts(statement)
+
+    def _parts(self, spoken_of: tuple[str, str, Iterable[str]], owner: str) -> Iterator[str]:
+        """Say which parts of a table are there and others'."""
+        schema, name, parts = spoken_of
         if (table := self._known(schema, name)) is None:
             return
         for part in parts:
