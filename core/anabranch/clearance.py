@@ -17,6 +17,8 @@ from anabranch.objects import OwnedObject, TableName, unnamed
 from anabranch.rebuilds import RebuildGuard
 from anabranch.structure import CONSTRAINTS, read_structures
 
+_OTHERS = ("function", "procedure", "sequence", "type")
+
 
 def clear(connection: sa.Connection, estates: Iterable[Estate]) -> None:
     """Drop what is in *estates*: on others' tables first, then the tables, referring ones first.
@@ -37,13 +39,13 @@ def clear(connection: sa.Connection, estates: Iterable[Estate]) -> None:
                 parts[part.table].append(part)
     for table in sorted(parts):
         _strip(connection, table, parts[table])
+    # A function may return a table's rows, and a table may call a function.
+    others = [_dropping(connection, item) for item in standing if item.kind in _OTHERS]
+    left, _ = _drop_each(connection, others)
     _drop_tables(connection, tables)
-    # What tables need first, then what that may be made of.
-    for kind in ("function", "procedure", "sequence", "type"):
-        for item in standing:
-            if item.kind == kind:
-                name = _quoted(connection, item.table)
-                connection.exec_driver_sql(f"DROP {kind.upper()} IF EXISTS {name}")
+    left, failure = _drop_each(connection, left)
+    if failure is not None:
+        raise failure
 
 
 def _drop_trigger(connection: sa.Connection, item: OwnedObject) -> None:
@@ -55,6 +57,15 @@ def _drop_trigger(connection: sa.Connection, item: OwnedObject) -> None:
     connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
 
 
+def _dropping(connection: sa.Connection, item: OwnedObject) -> str:
+    """Return the statement that drops a function, a procedure, a sequence or a type."""
+    name, kind = _quoted(connection, item.table), item.kind.upper()
+    if connection.dialect.name == "postgresql" and item.kind in ("function", "procedure"):
+        kind = "ROUTINE"  # an aggregate is one too
+        name += item.name.removeprefix(item.table.name)  # the types of its arguments
+    return f"DROP {kind} IF EXISTS {name}"
+
+
 def _drop_views(connection: sa.Connection, views: Sequence[TableName]) -> None:
     """Drop *views*, those that others of them build on last."""
     inspector = sa.inspect(connection)
@@ -64,21 +75,33 @@ def _drop_views(connection: sa.Connection, views: Sequence[TableName]) -> None:
         if connection.dialect.name == "postgresql"
         for name in inspector.get_materialized_view_names(schema or None)
     }
-    left, is_mysql = list(views), connection.dialect.name in ("mysql", "mariadb")
-    while left:
-        refused: list[TableName] = []
+    statements = [
+        f"DROP {'MATERIALIZED ' * (view in stored)}VIEW IF EXISTS {_quoted(connection, view)}"
+        for view in views
+    ]
+    _, failure = _drop_each(connection, statements)
+    if failure is not None:
+        raise failure
+
+
+def _drop_each(
+    connection: sa.Connection, statements: Sequence[str]
+) -> tuple[list[str], exc.DBAPIError | None]:
+    """Run *statements* in an order in which they can; return those that cannot, and why."""
+    left, is_mysql = list(statements), connection.dialect.name in ("mysql", "mariadb")
+    while True:
+        refused: list[str] = []
         failure: exc.DBAPIError | None = None
-        for view in left:
-            kind = "MATERIALIZED VIEW" if view in stored else "VIEW"
+        for statement in left:
             try:
                 # MariaDB commits at DDL, and with that forgets its savepoints.
                 with nullcontext() if is_mysql else connection.begin_nested():
-                    connection.exec_driver_sql(f"DROP {kind} IF EXISTS {_quoted(connection, view)}")
+                    connection.exec_driver_sql(statement)
             except exc.DBAPIError as error:
-                refused.append(view)
+                refused.append(statement)
                 failure = error
-        if failure is not None and len(refused) == len(left):
-            raise failure
+        if len(refused) in (0, len(left)):
+            return refused, failure
         left = refused
 
 

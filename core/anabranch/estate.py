@@ -101,7 +101,7 @@ def named(item: OwnedObject) -> str:
     """Say what of :attr:`Estate.standing` *item* is."""
     if item.kind == "trigger":
         return f"trigger {item.name} of {shown(item.table)}"
-    return f"{item.kind} {shown(item.table)}"
+    return f"{item.kind} {shown(item.table._replace(name=item.name))}"
 
 
 def is_there(item: OwnedObject, structures: Mapping[TableName, Structure]) -> bool:

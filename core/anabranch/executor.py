@@ -169,7 +169,7 @@ class Executor:
                 raise error
             tracker = ObjectTracker(
                 self._connection,
-                self._recorder.objects(self._connection),
+                self._recorder.owned(self._connection),
                 self._recorder.table_names,
             )
             spelling = Spelling.of(self._connection)
@@ -280,7 +280,7 @@ class Executor:
                 if ends_run(failure, self._connection):
                     raise
                 self.setbacks.fail(step, failure)
-                run.tracker.reload(self._recorder.objects(self._connection))
+                run.tracker.reload(self._recorder.owned(self._connection))
                 self._connection.rollback()
 
     def _run_unit(self, unit: Unit, run: _Run) -> int:
@@ -311,7 +311,7 @@ class Executor:
             what = f"{blocked.step.key} was interrupted while it waited."
             state = blocked.failure.state + self._write_interrupt(blocked.step, what)
             raise RunInterrupted(what, state=state) from interrupt
-        run.tracker.reload(self._recorder.objects(self._connection))
+        run.tracker.reload(self._recorder.owned(self._connection))
         self._connection.rollback()
 
     def _try_unit(self, unit: Unit, run: _Run) -> int:

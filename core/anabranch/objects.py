@@ -20,6 +20,10 @@ Kind = Literal[
     "procedure",
     "sequence",
 ]
+STANDING: frozenset[Kind] = frozenset(
+    {"view", "type", "trigger", "function", "procedure", "sequence"}
+)
+"""The kinds of what stands beside tables."""
 Shape = Mapping[Kind, frozenset[str]]
 """The names of what a table has, by kind."""
 

@@ -5,11 +5,20 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from anabranch.objects import Kind, TableName
+from anabranch.standing import Standing
 
 _ROUTINE = (
     "SELECT proname FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace "
-    "WHERE proname = :name AND nspname = coalesce(:schema, current_schema()) AND prokind "
+    "WHERE :name IN (proname, proname || '(' || oidvectortypes(proargtypes) || ')') "
+    "AND nspname = coalesce(:schema, current_schema()) AND prokind "
 )
+_ROUTINES = sa.text(
+    "SELECT CASE prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, nspname, proname, "
+    "proname || '(' || oidvectortypes(proargtypes) || ')' "
+    "FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace "
+    "WHERE nspname NOT IN ('pg_catalog', 'information_schema')"
+)
+_LONGEST = 128  # characters of a name in the record
 _MARIADBS_ROUTINE = (
     "SELECT routine_name FROM information_schema.routines WHERE routine_name = :name "
     "AND routine_schema = coalesce(:schema, database()) AND routine_type = "
@@ -55,6 +64,19 @@ def is_there(connection: sa.Connection, kind: Kind, place: TableName, name: str)
 def tables_of(connection: sa.Connection, schema: str, trigger: str) -> tuple[str, ...]:
     """Return the tables that have a trigger of that name; but for PostgreSQL at most one."""
     return _found(connection, "trigger", schema, trigger)
+
+
+def routines(connection: sa.Connection) -> frozenset[Standing] | None:
+    """Return PostgreSQL's functions and procedures; None where a name tells them apart."""
+    if connection.dialect.name != "postgresql":
+        return None
+    own = connection.dialect.default_schema_name
+    return frozenset(
+        Standing(
+            kind, ("" if schema == own else schema, name), part if len(part) <= _LONGEST else name
+        )
+        for kind, schema, name, part in connection.execute(_ROUTINES)
+    )
 
 
 def _found(connection: sa.Connection, kind: Kind, schema: str, name: str) -> tuple[str, ...]:

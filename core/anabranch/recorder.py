@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from anabranch.books import ALEMBICS_TABLE, BookTables, digest_of
-from anabranch.objects import ObjectChanges, OwnedObject, TableName
+from anabranch.objects import STANDING, ObjectChanges, OwnedObject, TableName
 from anabranch.revision import AppliedRevision, RevisionKey
 from anabranch.rows import changed_flags, event_row, object_key, object_row, revision_row
 from anabranch.statementlog import StatementLog
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 AMBIGUOUS = "see: db status"
 
 _ID_LENGTH = 32
-_STANDING = ("view", "type", "trigger", "function", "procedure", "sequence")
 # Where TEXT holds 64 KiB only.
 _LONG = sa.Text().with_variant(sa.Text(2**24 - 1), "mysql", "mariadb")
 # Names differ if they differ in case, whatever the database's own collation says of that.
@@ -315,18 +314,17 @@ class Recorder:
 
     def objects(self, connection: sa.Connection) -> tuple[OwnedObject, ...]:
         """Read who owns which table, and which column, index and constraint on it."""
-        return self._owned(connection, self._objects.c.kind.not_in(_STANDING))
+        return tuple(item for item in self.owned(connection) if item.kind not in STANDING)
 
     def standing(self, connection: sa.Connection) -> tuple[OwnedObject, ...]:
         """Read who owns which view, type, trigger, function, procedure and sequence."""
-        return self._owned(connection, self._objects.c.kind.in_(_STANDING))
+        return tuple(item for item in self.owned(connection) if item.kind in STANDING)
 
-    def _owned(
-        self, connection: sa.Connection, which: sa.ColumnElement[bool]
-    ) -> tuple[OwnedObject, ...]:
+    def owned(self, connection: sa.Connection) -> tuple[OwnedObject, ...]:
+        """Read who owns what, on tables and beside them."""
         if not sa.inspect(connection).has_table(self._objects.name, self.schema):
             return ()
-        rows = connection.execute(sa.select(self._objects).where(which))
+        rows = connection.execute(sa.select(self._objects))
         return tuple(
             OwnedObject(
                 row.kind,

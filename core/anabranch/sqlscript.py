@@ -85,7 +85,7 @@ def write_sql(
     else:
         with access.look() as (reading, connection):
             if connection is not None:
-                objects = access.recorder.objects(connection)
+                objects = access.recorder.owned(connection)
                 schemas = {item.table.schema for item in objects}
                 tables = all_tables(connection, schemas, access.recorder.table_names)
                 schema = schema_of(connection) if own == "sqlite" else ()

@@ -104,7 +104,7 @@ class StandIn:
         :raises NeedsDatabaseError: if it reads rows, which are not here, or ends the transaction.
         :raises GuardError: if a rebuild loses what it does not say it would.
         """
-        own = ObjectTracker(self._connection, tracker.objects, ignored)
+        own = ObjectTracker(self._connection, tracker.owned, ignored)
         guard = RebuildGuard(self._connection)
         counted = self._counted()
         sent: list[str] = []
@@ -124,7 +124,7 @@ class StandIn:
         changes = own.finish(step.key)
         statements = list(_changing(sent))
         rebuilt = sorted(counted & self._counted() & set(_taken(statements)))
-        return _with_counters(statements, rebuilt), changes, own.objects
+        return _with_counters(statements, rebuilt), changes, own.owned
 
     def verify(self, script: str) -> None:
         """Apply *script* to the schema of the beginning: it must lead to what is here now.

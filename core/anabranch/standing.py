@@ -6,10 +6,12 @@ Views and types, triggers, functions, procedures and sequences.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
-from anabranch.objects import Kind
+from anabranch.objects import Kind, ObjectChanges, OwnedObject, TableName
+from anabranch.revision import CORE, RevisionKey
 
 NAME = r'(?:"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|[^\s"`\[\].,(;]+)'
 """One name in a statement, quoted or not."""
@@ -23,7 +25,7 @@ _FLAGS = re.IGNORECASE | re.DOTALL
 _CREATE = re.compile(
     r"CREATE\s+(OR\s+REPLACE\s+)?(?:ALGORITHM\s*=\s*\w+\s+|DEFINER\s*=\s*\S+\s+|SQL\s+SECURITY\s+\w+\s+)*"
     r"(?:MATERIALIZED\s+|RECURSIVE\s+|CONSTRAINT\s+|AGGREGATE\s+)?"
-    r"(VIEW|TYPE|DOMAIN|TRIGGER|FUNCTION|PROCEDURE|SEQUENCE)\s+(IF\s+NOT\s+EXISTS\s+)?"
+    r"(VIEW|TYPE|DOMAIN|TRIGGER|FUNCTION|PROCEDURE|SEQUENCE|AGGREGATE)\s+(IF\s+NOT\s+EXISTS\s+)?"
     rf"{QUALIFIED}",
     _FLAGS,
 )
@@ -32,6 +34,11 @@ _DROP = re.compile(
     rf"(?:IF\s+EXISTS\s+)?({QUALIFIED}(?:\s*,\s*{QUALIFIED})*)",
     _FLAGS,
 )
+ROUTINE = re.compile(
+    r"(?:CREATE|DROP|ALTER)\s+(?:OR\s+REPLACE\s+)?(?:FUNCTION|PROCEDURE|ROUTINE|AGGREGATE)\b",
+    _FLAGS,
+)
+"""What PostgreSQL is told of functions and procedures, which may share a name."""
 _ON = re.compile(rf"\bON\s+{QUALIFIED}", _FLAGS)
 _ARGUMENTS = re.compile(r"\([^()]*\)")
 _KINDS: dict[str, Kind] = {
@@ -42,6 +49,7 @@ _KINDS: dict[str, Kind] = {
     "FUNCTION": "function",
     "PROCEDURE": "procedure",
     "SEQUENCE": "sequence",
+    "AGGREGATE": "function",
 }
 
 
@@ -49,7 +57,8 @@ class Standing(NamedTuple):
     """A view, a type or the like.
 
     :ivar name: what it is called; of a trigger the table that it is on.
-    :ivar part: its name without the schema.
+    :ivar part: its name without the schema; of PostgreSQL's routines with the arguments' types,
+        where those are known.
     """
 
     kind: Kind
@@ -62,12 +71,20 @@ class StandingTracker:
 
     One that it drops and makes again stays whose it was. What a statement hides, as a block of
     procedural code does, is not seen.
+
+    :param recorded: what is recorded; of that it follows the triggers, whose tables get new names.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, recorded: Iterable[OwnedObject]) -> None:
+        self._triggers = {item for item in recorded if item.kind == "trigger"}
         self._made: dict[Standing, None] = {}
         self._gone: dict[Standing, None] = {}
         self._found: dict[Standing, None] = {}
+
+    @property
+    def triggers(self) -> frozenset[OwnedObject]:
+        """The triggers that are recorded by now."""
+        return frozenset(self._triggers)
 
     def note(
         self,
@@ -106,19 +123,66 @@ class StandingTracker:
                 else:
                     self._gone[found] = None
 
+    def compare(
+        self,
+        statement: str,
+        read: Callable[[str], Place],
+        before: Collection[Standing],
+        now: Collection[Standing],
+    ) -> None:
+        """Take note of what *statement* did to routines: it has run."""
+        made = [each for each in now if each not in before]
+        self._made |= dict.fromkeys(made)
+        for each in before:
+            if each not in now and self._made.pop(each, self) is self:
+                self._gone[each] = None
+        if not made and (match := _CREATE.match(statement)):
+            replaced = [each for each in now if each.name == read(match[4])]
+            self._found |= dict.fromkeys(replaced if len(replaced) == 1 else [])
+
+    def rename(self, old: Place, new: Place) -> None:
+        """Follow the triggers that the running revision put on a table, which it renames."""
+        for each in [each for each in self._made if each[:2] == ("trigger", old)]:
+            del self._made[each]
+            self._made[each._replace(name=new)] = None
+
     def __bool__(self) -> bool:
         """Whether :meth:`finish` would return anything."""
         return bool(self._made or self._gone or self._found)
 
-    def finish(self, *, takes: bool) -> tuple[list[Standing], list[Standing]]:
-        """Return what came and what went since the last call.
+    def finish(self, key: RevisionKey, renamed: Mapping[TableName, TableName]) -> ObjectChanges:
+        """Attribute everything since the last call to the revision *key*.
 
-        :param takes: whether that came too which was replaced, or was to be made and was there.
+        What is the core's, or a trigger's that follows its table, is recorded as well.
+
+        :param renamed: the new names of tables that *key* renamed, by the old ones.
         """
         made, gone = self._made, self._gone
-        if takes:
-            made |= self._found
+        if key.owner == CORE:
+            made |= self._found  # what the core counts on is not a plugin's any more
         self._made, self._gone, self._found = {}, {}, {}
-        return [each for each in made if each not in gone], [
-            each for each in gone if each not in made
+        came = [_owned(each, key) for each in made if each not in gone]
+        went = [_owned(each, key) for each in gone if each not in made]
+        dropped = {(item.kind, item.table, item.name) for item in went}
+        moved = {
+            item: replace(item, table=renamed[item.table])
+            for item in self._triggers
+            if item.table in renamed
+        }
+        stay = [
+            now
+            for was, now in moved.items()
+            if dropped.isdisjoint((item.kind, item.table, item.name) for item in (was, now))
         ]
+        # What another tool dropped unseen is recorded still: the new one takes its place.
+        removed, added = (*came, *went, *moved), (*came, *stay)
+        places = {(item.kind, item.table, item.name) for item in removed}
+        self._triggers = {
+            item for item in self._triggers if (item.kind, item.table, item.name) not in places
+        }
+        self._triggers |= {item for item in added if item.kind == "trigger"}
+        return ObjectChanges(removed, added)
+
+
+def _owned(each: Standing, key: RevisionKey) -> OwnedObject:
+    return OwnedObject(each.kind, TableName(*each.name), each.part, key.owner, key.id)

@@ -198,7 +198,7 @@ class _Recording:
         self._projected = set(reading.projection)
         self._actor = f"{user_name()}@{socket.gethostname()}"
         self.tracker = ObjectTracker(
-            connection, self._recorder.objects(connection), self._recorder.table_names
+            connection, self._recorder.owned(connection), self._recorder.table_names
         )
         connection.rollback()
 

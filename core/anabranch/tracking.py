@@ -19,11 +19,19 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from anabranch.events import listening
-from anabranch.objects import Kind, ObjectChanges, OwnedObject, Shape, TableName, unnamed
-from anabranch.presence import is_there, tables_of
-from anabranch.revision import CORE, RevisionKey
+from anabranch.objects import (
+    STANDING,
+    Kind,
+    ObjectChanges,
+    OwnedObject,
+    Shape,
+    TableName,
+    unnamed,
+)
+from anabranch.presence import is_there, routines, tables_of
+from anabranch.revision import RevisionKey
 from anabranch.spelling import Spelling
-from anabranch.standing import NAME, QUALIFIED, Place, Standing, StandingTracker
+from anabranch.standing import NAME, QUALIFIED, ROUTINE, Place, Standing, StandingTracker
 from anabranch.statements import uncommented
 
 _FLAGS = re.IGNORECASE | re.DOTALL
@@ -39,12 +47,12 @@ _ALTER = re.compile(
     rf"(?:RENAME\s+TO\s+{QUALIFIED}|SET\s+SCHEMA\s+({NAME}))?",
     _FLAGS,
 )
-_INDEX = re.compile(
+INDEX = re.compile(
     r"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?"
     rf"(?:{QUALIFIED}\s+)?ON\s+(?:ONLY\s+)?{QUALIFIED}",
     _FLAGS,
 )
-_OLD_INDEX = re.compile(
+DROPPED_INDEX = re.compile(
     rf"(?:DROP|ALTER)\s+INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+EXISTS\s+)?{QUALIFIED}", _FLAGS
 )
 _PARTS = re.compile(NAME)
@@ -56,7 +64,7 @@ _OPAQUE = re.compile(
     _FLAGS,
 )
 _DDL = re.compile(r"(?:CREATE|DROP|ALTER)\b", _FLAGS)
-_WRITE = re.compile(
+WRITE = re.compile(
     r"(?:WITH\b.*?\b)?(?:INSERT\s+(?:OR\s+\w+\s+)?INTO|REPLACE\s+INTO|UPDATE(?:\s+OR\s+\w+)?"
     rf"|DELETE\s+FROM)\s+{QUALIFIED}",
     _FLAGS,
@@ -127,12 +135,14 @@ class ObjectTracker:
     def reload(self, objects: Iterable[OwnedObject]) -> None:
         """Begin from what is recorded and there: what was seen before was rolled back."""
         self._objects: dict[TableName, dict[tuple[Kind, str], OwnedObject]] = {}
+        self._standing = StandingTracker(objects := tuple(objects))
         for item in objects:
-            self._objects.setdefault(item.table, {})[item.kind, item.name] = item
-            self._schemas.add(item.table.schema)
+            if item.kind not in STANDING:
+                self._objects.setdefault(item.table, {})[item.kind, item.name] = item
+                self._schemas.add(item.table.schema)
         self._tables = _Tables(self._look_up_tables())
         self._seen = _Seen()
-        self._standing = StandingTracker()
+        self._routines_before: frozenset[Standing] | None = None
 
     @contextmanager
     def watching(self) -> Generator[None, None, None]:
@@ -149,6 +159,11 @@ class ObjectTracker:
     def objects(self) -> tuple[OwnedObject, ...]:
         """What is recorded by now; views and types are not among it."""
         return tuple(item for items in self._objects.values() for item in items.values())
+
+    @property
+    def owned(self) -> tuple[OwnedObject, ...]:
+        """What is recorded by now, and a new tracker can begin from."""
+        return (*self.objects, *self._standing.triggers)
 
     def claim(self, index: str) -> None:
         """Take *index*, which is there already, for one that the running revision creates."""
@@ -199,14 +214,8 @@ class ObjectTracker:
                 lost, new = self._altered(names.get(was, was), seen.shapes[was], key, seen.indexes)
                 removed += lost
                 added = [item for item in added if item not in lost] + new
-        # What the core counts on is not a plugin's any more.
-        came, went = self._standing.finish(takes=key.owner == CORE)
-        standing = [
-            OwnedObject(each.kind, TableName(*each.name), each.part, key.owner, key.id)
-            for each in (*came, *went)
-        ]
-        # What another tool dropped unseen is recorded still: the new one takes its place.
-        return ObjectChanges((*removed, *standing), (*added, *standing[: len(came)]))
+        beside = self._standing.finish(key, names)
+        return ObjectChanges((*removed, *beside.removed), (*added, *beside.added))
 
     @staticmethod
     def _moved(item: OwnedObject, table: TableName, key: RevisionKey) -> OwnedObject:
@@ -261,18 +270,20 @@ class ObjectTracker:
         self._recount()
         if match := _ALTER.match(statement):
             self._remember(self._name(match[1]))
-        elif match := _INDEX.match(statement):
+        elif match := INDEX.match(statement):
             self._remember(self._name(match[2]))
         elif match := _DROP.match(statement):
             for name in self._names(match[1]):
                 self._remember(name)
-        elif match := _OLD_INDEX.match(statement):
+        elif match := DROPPED_INDEX.match(statement):
             index = ("index", self._name(match[1]).name)
             if statement[:4].upper() == "DROP":
                 self._seen.indexes.add(index[1])
             for table, items in self._objects.items():
                 if index in items:
                     self._remember(table)
+        elif ROUTINE.match(statement) and (found := self._routines()) is not None:
+            self._routines_before = found
         elif not _TEMPORARY.match(statement):
             self._standing.note(statement, self._new_name, self._is_there, self._table_of)
 
@@ -280,13 +291,16 @@ class ObjectTracker:
         if self._is_looking:
             return
         statement = uncommented(statement)
-        if match := _WRITE.match(statement):
+        if match := WRITE.match(statement):
             self._seen.written.add(self._name(match[1]))
         if _OPAQUE.match(statement):
             self._seen.opaque = True
         if not _DDL.match(statement) or _TEMPORARY.match(statement):
             return
-        if match := _CREATE.match(statement):
+        if self._routines_before is not None and (now := self._routines()) is not None:
+            self._standing.compare(statement, self._new_name, self._routines_before, now)
+            self._routines_before = None
+        elif match := _CREATE.match(statement):
             self._add(self._new_name(match[1]))
         elif match := _DROP.match(statement):
             for name in self._names(match[1]):
@@ -302,6 +316,11 @@ class ObjectTracker:
         """Tell whether there is such a view, or a table of its name, a trigger and so on."""
         with self._looking():
             return is_there(self._connection, found.kind, TableName(*found.name), found.part)
+
+    def _routines(self) -> frozenset[Standing] | None:
+        """Return the functions and procedures; None where a name tells them apart."""
+        with self._looking():
+            return routines(self._connection)
 
     def _table_of(self, trigger: Place) -> str:
         """Return the table that a trigger is on; nothing where there is none."""
@@ -330,6 +349,7 @@ class ObjectTracker:
             was = self._seen.now.pop(table, table)
             if was != target:
                 self._seen.now[target] = was
+            self._standing.rename(table, target)
 
     def _remember(self, table: TableName) -> None:
         """Keep the shape of *table* as it was before the running revision first touched it."""

@@ -551,6 +551,81 @@ def test_triggers_functions_and_sequences_go_too(every_store: Store) -> None:
     store.database.execute("INSERT INTO customer (id, name) VALUES (1, 'Ada')")
 
 
+def test_a_function_goes_by_its_arguments(tmp_path: Path, postgresql_database: Database) -> None:
+    """One of the same name is the core's, another somebody's; an aggregate is a function too."""
+    store = Store(tmp_path, postgresql_database)
+    body = "RETURNS integer LANGUAGE sql AS 'SELECT 1'"
+    store.core(revision_file("c1", upgrade=f'op.execute("CREATE FUNCTION f(a integer) {body}")'))
+    store.upgrade()
+    store.database.execute(f"CREATE FUNCTION f(a text) {body}")
+    before = own_dump(store.database)
+    made = (
+        f"CREATE OR REPLACE FUNCTION f(a numeric(9, 2), b \"char\" DEFAULT 'x') {body}",
+        f"CREATE FUNCTION f() {body}",
+        "CREATE TABLE level (id integer PRIMARY KEY CHECK (f() < 9))",
+        "CREATE FUNCTION levels() RETURNS SETOF level LANGUAGE sql AS 'SELECT * FROM level'",
+        "CREATE FUNCTION f(a level) RETURNS level LANGUAGE sql AS 'SELECT a'",
+        "CREATE PROCEDURE f(INOUT a date) LANGUAGE sql AS 'SELECT a'",
+        "CREATE AGGREGATE f(bigint) (SFUNC = int8pl, STYPE = bigint)",
+        f"CREATE OR REPLACE FUNCTION f(a integer) {body}",
+        f"CREATE FUNCTION passing(a integer) {body}",
+        "DROP FUNCTION passing",
+        f'CREATE FUNCTION "Was"(a integer) {body}',
+        'ALTER FUNCTION "Was"(integer) RENAME TO "Is"',
+    )
+    upgrade = "\n".join(f"op.execute({each!r})" for each in made)
+    store.plugin("loyalty", revision_file("l1", depends="c1", upgrade=upgrade))
+    store.upgrade()
+    store.uninstall("loyalty")
+    done = store.db("purge", "loyalty", "--yes").expect()
+    assert '  function f(numeric, "char")' in done.out
+    assert own_dump(store.database) == before
+    assert {item for item in store.objects if "function" in item} == {
+        "function f.f(integer) core@c1"
+    }
+
+
+def test_a_trigger_follows_the_table_that_gets_another_name(every_store: Store) -> None:
+    """In a later revision of somebody else's, or in that which makes it, and then it goes."""
+    store, backend = every_store, every_store.database.backend
+    do = {
+        "sqlite": "BEGIN SELECT 1; END",
+        "postgresql": "EXECUTE FUNCTION nothing()",
+        "mariadb": "SET @a = 1",
+    }[backend]
+
+    def made(name: str, table: str) -> str:
+        each = "" if backend == "sqlite" else "FOR EACH ROW "
+        return f"op.execute('CREATE TRIGGER {name} AFTER INSERT ON {table} {each}{do}')"
+
+    function = "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN END $$"
+    first = f"op.execute('{function}')" if backend == "postgresql" else ""
+    first = "\n".join([first, made("early", "product"), table("level")])
+    second = "op.rename_table('goods', 'article')\nop.rename_table('level', 'grade')\n"
+    second = f"{made('late', 'goods')}\n{made('own', 'level')}\n{second}"
+    store.core(*CORE)
+    store.plugin("loyalty", revision_file("l1", depends="c2", created="2024-03-01", upgrade=first))
+    store.upgrade()
+    renamed = "op.rename_table('product', 'goods')"
+    store.core(*CORE, revision_file("c3", down="c2", created="2024-05-01", upgrade=renamed))
+    store.upgrade()
+    store.plugin(
+        "loyalty",
+        revision_file("l1", depends="c2", created="2024-03-01", upgrade=first),
+        revision_file("l2", down="l1", depends="c3", created="2024-06-01", upgrade=second),
+    )
+    store.upgrade()
+    assert {item for item in store.objects if item.startswith("trigger")} == {
+        "trigger article.early loyalty@l1",
+        "trigger article.late loyalty@l2",
+        "trigger grade.own loyalty@l2",
+    }
+    store.uninstall("loyalty")
+    store.db("purge", "loyalty", "--yes").expect()
+    assert programs(store.database) == []
+    assert not [item for item in store.objects if "loyalty" in item]
+
+
 @pytest.mark.parametrize("name", ["counts", "level"])
 def test_what_came_after_it_was_shown_stops_a_purge(sqlite_store: Store, name: str) -> None:
     """Nobody agreed to that."""
