@@ -133,6 +133,7 @@ class MigrationManager:
         allow_destructive: bool = False,
         rehearse: bool = False,
         keep_going: bool = False,
+        take_up: bool = False,
         listener: Listener = SILENT,
     ) -> Upgrade:
         """Apply everything that is pending, in the canonical order.
@@ -152,6 +153,9 @@ class MigrationManager:
         :param rehearse: rehearse first, and run only if that goes well; see :meth:`rehearse`.
         :param keep_going: after a revision failed, go on with what does not need it, each in a
             transaction of its own, on SQLite too.
+        :param take_up: whether a plugin that was purged, and comes back, leaves what that purge
+            kept for others as it is: statements of revisions that had run before it are left out as
+            far as they change that.
         :param allow_destructive: whether revisions may lose rows that exist. Without it one that
             would, and does not say so by ``destructive = "reason"``, stops the run.
         :param listener: told what is done while it is done.
@@ -168,6 +172,7 @@ class MigrationManager:
             digest=digest,
             transaction=transaction,
             keep_going=keep_going,
+            take_up=take_up,
             strict=strict,
             backup=backup,
             allow_destructive=allow_destructive,

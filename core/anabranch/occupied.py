@@ -34,10 +34,14 @@ _THERE = {"42P07", "42701"}  # PostgreSQL's: a table, a column that is there alr
 _THERE_NUMBERS = {1050, 1060}  # MariaDB's
 
 
-def find_occupied(connection: sa.Connection, recorder: Recorder, plan: Plan) -> tuple[Problem, ...]:
+def find_occupied(
+    connection: sa.Connection, recorder: Recorder, plan: Plan, *, taking_up: bool = False
+) -> tuple[Problem, ...]:
     """Say what *plan* is sure to find in its way; each of these would fail its revision.
 
     By what sources say for certain. What an earlier step may take away first is left out.
+
+    :param taking_up: whether what a purge left is no fault where it can be taken up.
     """
     objects = recorder.objects(connection) if plan else ()
     if not objects or recorder.statements.half_done(connection):
@@ -46,17 +50,48 @@ def find_occupied(connection: sa.Connection, recorder: Recorder, plan: Plan) -> 
     recorded = {thing_of(item, spelling): item for item in objects}
     found = list(_candidates(plan, recorded, spelling))
     there = read_structures(connection, {item.table for _, item in found})
+    returning = {step.key.owner for step, item in found if is_left(item)} - {CORE}
+    can_take_up = took_part(recorder, connection, returning)
     return tuple(
         Problem(
             code=OCCUPIED,
             owner=step.key.owner,
             text=f"{step.key} would create {described(item)}, which is there: {reason(item)}.",
-            remedy=way_out(step.key, item),
+            remedy=way_out(step.key, item, can_take_up=step.key in can_take_up),
             path=step.revision.path,
         )
         for step, item in found
         if (item.table in there if item.kind == "table" else is_there(item, there))
+        and not (taking_up and is_left(item) and step.key in can_take_up)
     )
+
+
+def is_left(item: OwnedObject) -> bool:
+    """Tell whether a purge left *item* to its owner, whose revisions did not make it."""
+    return not item.revision
+
+
+def took_part(
+    recorder: Recorder, connection: sa.Connection, owners: Iterable[str]
+) -> frozenset[RevisionKey]:
+    """Return the revisions of *owners* that had run when these were purged last.
+
+    What they did to a thing that the purge left is in it, and so they can take it up as it is.
+    """
+    found: set[RevisionKey] = set()
+    for owner in owners:
+        ran: set[RevisionKey] = set()
+        purged: frozenset[RevisionKey] = frozenset()
+        for event in recorder.events(connection, owner=owner):
+            key = RevisionKey(owner, event.revision)
+            if event.event in ("applied", "adopted"):
+                ran.add(key)
+            elif event.event == "reverted":
+                ran.discard(key)
+            elif event.event == "purged":
+                purged, ran = frozenset(ran), set()
+        found |= purged
+    return frozenset(found)
 
 
 def holder_of(
@@ -95,17 +130,25 @@ def described(item: OwnedObject) -> str:
 
 def reason(item: OwnedObject) -> str:
     """Say whose it is."""
-    if item.revision:
+    if not is_left(item):
         return f"{item.key} made it"
     return f"it stayed for {item.owner} when the plugin that made it was purged"
 
 
-def way_out(key: RevisionKey, item: OwnedObject) -> str:
-    """Say what to do where *key* would create *item*."""
+def way_out(key: RevisionKey, item: OwnedObject, *, can_take_up: bool = False) -> str:
+    """Say what to do where *key* would create *item*.
+
+    :param can_take_up: whether *key* had run before a purge left that.
+    """
     plugin = "" if key.owner == CORE else f" --plugin {key.owner}"
     adopt = f"'db adopt DIR{plugin}' compares that and records it"
     if key.owner == item.owner:
         return f"If what {key.owner} makes is all there, {adopt}; else drop what is left of it."
+    if can_take_up and is_left(item):
+        return (
+            f"'init-db DIR --take-up' leaves it as it is, and makes the rest of {key.owner}; or "
+            f"leave the plugin out ([plugins] disabled = [{key.owner!r}])."
+        )
     of = "the application" if key.owner == CORE else key.owner
     ways = [f"Install a release of {of} that takes it as it is"]
     if plugin:

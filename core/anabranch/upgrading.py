@@ -46,6 +46,7 @@ class UpgradeOptions:
     allow_destructive: bool = False
     rehearse: bool = False
     keep_going: bool = False
+    take_up: bool = False
     listener: Listener = SILENT
 
 
@@ -226,13 +227,21 @@ def make_ready(
             "Requirements are not met:\n" + "\n".join(f"  {text}" for text in unmet),
             remedy="Provide them, or disable the plugins that ask for them.",
         )
-    in_the_way = () if options.keep_going else find_occupied(connection, access.recorder, plan)
+    in_the_way = (
+        ()
+        if options.keep_going
+        else find_occupied(connection, access.recorder, plan, taking_up=options.take_up)
+    )
     connection.rollback()
     if in_the_way:
         raise IntegrityError(in_the_way)
-    losses: tuple[Guard, ...] = ()
+    guards: tuple[Guard, ...] = ()
     if plan and not options.allow_destructive:
-        losses = loss_guards(access.recorder, connection, reading, plan)
+        guards = loss_guards(access.recorder, connection, reading, plan)
+    if options.take_up:
+        from anabranch.taking import guard_of_taking
+
+        guards += guard_of_taking(connection, access.recorder, plan, options.listener.notice)
     finishes = not broken and (plugins or access.hooking)
     executor = Executor(
         database=access.database,
@@ -244,6 +253,6 @@ def make_ready(
         listener=options.listener,
         finished=access.hooks_digest if finishes else "",
         lock=access.lock,
-        guards=losses,
+        guards=guards,
     )
     return ReadyRun(executor, plan, broken)

@@ -43,7 +43,7 @@ def test_a_plugin_comes_back_to_what_stayed_for_others(
         done.expect(4)
         assert STAYED in done.err
         assert "State: The database was not changed." in done.err
-        assert "Next:  Install a release of gifts that takes it as it is, or leave" in done.err
+        assert "init-db DIR --take-up' leaves it as it is, and makes the rest of gifts" in done.err
     assert STAYED in store.db("status").expect().err
     assert STAYED in store.db("plan").expect().err
     for verb in ("status", "plan"):
@@ -62,6 +62,85 @@ def test_a_plugin_comes_back_to_what_stayed_for_others(
     taking = revision_file("g1", depends="c1", upgrade=f"{PERHAPS}\n{table('wish')}")
     store.plugin("gifts", taking, version="2.0")
     assert store.upgrade() == ["gifts@g1"]
+
+
+def test_one_command_brings_back_all_but_what_stayed(
+    tmp_path: Path, every_database: Database
+) -> None:
+    """That is left as it is, with its rows, and what others did to it since."""
+    rows = 'op.execute("INSERT INTO gift (id) VALUES (7)")'
+    note = "op.add_column('gift', sa.Column('note', sa.String(9)))"
+    index = "op.create_index('ix_gift_note', 'gift', ['note'])"
+    second = revision_file("g2", down="g1", created="2024-03-02", upgrade=f"{note}\n{index}")
+    wish = "op.execute('INSERT INTO wish (id) SELECT id FROM gift')"
+    written = "op.execute(\"UPDATE gift SET note = 'new'\")"
+    third = revision_file("g3", down="g2", created="2024-03-03", upgrade=f"{written}\n{wish}")
+    made = f"{GIFT}\n{table('wish')}\n{rows}\n{table('list')}"
+    gifts = (revision_file("g1", depends="c1", created="2024-03-01", upgrade=made), second)
+    store = Store(tmp_path, every_database)
+    store.core(*CORE)
+    store.plugin("gifts", *gifts)
+    store.upgrade()
+    store.core(*CORE, TAKES_UP)
+    store.upgrade()
+    every_database.execute("UPDATE gift SET note = 'old'", "INSERT INTO gift (id) VALUES (8)")
+    fresh, kept = store.schema, every_database.rows("gift")
+    purge = store.db("purge", "gifts", "--yes").expect()
+    assert "init-db DIR --take-up' leaves it as it is, and makes the rest of gifts" in purge.out
+    assert set(store.schema) == {"item", "gift"}
+    done = store.init_db("--take-up").expect()
+    assert "gifts@g1 takes up table gift as it is." in done.out
+    assert "gifts@g2 takes up table gift as it is." in done.out
+    assert store.schema == fresh
+    assert every_database.rows("gift") == kept
+    assert {"table gift core@", "table wish gifts@g1"} <= store.objects
+    # What had not run before the purge runs as ever.
+    store.plugin("gifts", *gifts, third)
+    assert store.upgrade() == ["gifts@g3"]
+    assert every_database.rows("gift") == [{"id": 7, "note": "new"}, {"id": 8, "note": "new"}]
+    assert every_database.rows("wish") == [{"id": 7}, {"id": 8}]
+    store.db("purge", "gifts", "--yes").expect()
+    assert store.upgrade(take_up=True) == ["gifts@g1", "gifts@g2", "gifts@g3"]
+    assert store.schema == fresh
+
+
+def test_what_stayed_of_anothers_table_is_taken_up(
+    tmp_path: Path, every_database: Database
+) -> None:
+    """A column that the core has as its own by now, with its values."""
+    store = Store(tmp_path, every_database)
+    store.core(*CORE)
+    zero = "op.execute('UPDATE item SET score = 0')"
+    more = "op.add_column('item', sa.Column('stars', sa.Integer))\n"
+    more += "op.execute('UPDATE item SET stars = 1')"
+    gifts = revision_file(
+        "g1", depends="c1", created="2024-03-01", upgrade=f"{SCORE}\n{zero}\n{more}"
+    )
+    store.plugin("gifts", gifts)
+    store.upgrade()
+    perhaps = "if sa.inspect(op.get_bind()).get_columns('item') == []:\n    " + SCORE
+    store.core(*CORE, revision_file("c2", down="c1", created="2025-01-01", upgrade=perhaps))
+    store.upgrade()
+    every_database.execute("INSERT INTO item (id, score, stars) VALUES (1, 5, 2)")
+    store.db("purge", "gifts", "--yes").expect()
+    assert every_database.rows("item") == [{"id": 1, "score": 5}]
+    assert "AB127" in store.init_db().expect(4).err
+    store.init_db("--take-up").expect()
+    assert every_database.rows("item") == [{"id": 1, "stars": 1, "score": 5}]
+    assert {"column item.score core@", "column item.stars gifts@g1"} <= store.objects
+
+
+def test_a_rebuild_of_what_stayed_cannot_be_left_out(tmp_path: Path) -> None:
+    """It would copy the table without what is there under the name of a new column."""
+    note = "with op.batch_alter_table('gift', recreate='always') as batch:\n"
+    note += "    batch.add_column(sa.Column('note', sa.String(9)))"
+    second = revision_file("g2", down="g1", created="2024-03-02", upgrade=note)
+    store = purged(tmp_path, sqlite(tmp_path / "store.sqlite"), second)
+    before = store.schema
+    failed = store.init_db("--take-up").expect(5)
+    assert "AB127: gifts@g2 failed" in failed.err
+    assert "it rebuilds gift, where a purge left something" in failed.err
+    assert store.schema == before
 
 
 def test_what_only_the_run_can_tell_is_said_when_it_fails(

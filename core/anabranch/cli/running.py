@@ -49,6 +49,11 @@ def init_db_command(manager: Manager) -> click.Command:
         is_flag=True,
         help="After a failure, apply what does not need what failed.",
     )
+    @click.option(
+        "--take-up",
+        is_flag=True,
+        help="Let a plugin that was purged leave what that purge kept for others as it is.",
+    )
     @json_option
     @strict_option
     def init_db(
@@ -62,6 +67,7 @@ def init_db_command(manager: Manager) -> click.Command:
         allow_destructive: bool,
         rehearse: bool,
         keep_going: bool,
+        take_up: bool,
         as_json: bool,
     ) -> None:
         """Create or upgrade the database of DEPLOYMENT_DIR.
@@ -86,6 +92,7 @@ def init_db_command(manager: Manager) -> click.Command:
                     allow_destructive=allow_destructive,
                     rehearse=rehearse,
                     keep_going=keep_going,
+                    take_up=take_up,
                     listener=LISTENER,
                 )
             except IncompleteError as error:
