@@ -14,45 +14,50 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from anabranch.errors import DestructiveError
 from anabranch.events import listening
+from anabranch.forecast import refusal, sure_losses
 from anabranch.guards import Guard
 from anabranch.losses import Asker, Loss
 from anabranch.objects import TableName
-from anabranch.operations import CODE, SQL, Operation, read_operations
 from anabranch.planning import Plan, Step
 from anabranch.reading import Reading
 from anabranch.recorder import Recorder
+from anabranch.spoken import spoken
 from anabranch.statementlog import DIALECTS
 from anabranch.statements import (
+    Alteration,
     Token,
     altered_table,
     created,
+    dropped_partitions,
+    dropped_schemas,
     dropped_tables,
+    is_cautious,
     read_name,
-    renamed_table,
+    renamed_tables,
+    replaced_table,
     split,
+    temporary_table,
     tokens,
 )
 from anabranch.unseen import UnseenGuard, refuse_unseen
 
 _VERB = re.compile(
-    r"(?:\s+|--[^\n]*\n|/\*.*?\*/)*(CREATE|DROP|ALTER|INSERT)\b", re.IGNORECASE | re.DOTALL
+    r"(?:\s+|--[^\n]*\n|/\*.*?\*/)*(CREATE|DROP|ALTER|INSERT|RENAME|DELETE|TRUNCATE)\b",
+    re.IGNORECASE | re.DOTALL,
 )
 _SELECT = re.compile(r"\bSELECT\b", re.IGNORECASE)
 _PLAIN_CAST = re.compile(
     r"""\s*(?:CAST\s*\(\s*["\w.]+\s+AS\b.*\)|\(?\s*["\w.]+\s*\)?\s*::.*)\s*""",
     re.IGNORECASE | re.DOTALL,
 )
-
-_HINTS = re.compile(rb"drop|nullable|\bnot\s+null\b", re.IGNORECASE)
 
 _Table = tuple[str, str]
 
@@ -68,9 +73,13 @@ class _Copy:
 
 @dataclass
 class _Seen:
-    """What the running revision made itself, and copied; names in lower case."""
+    """What the running revision made itself, and copied; tables as :meth:`_key` names them.
+
+    :ivar temporary: which of *made* go with the session.
+    """
 
     made: set[_Table] = field(default_factory=set)
+    temporary: set[_Table] = field(default_factory=set)
     added: set[tuple[_Table, str]] = field(default_factory=set)
     copies: dict[_Table, list[_Copy]] = field(default_factory=dict)
 
@@ -85,7 +94,7 @@ def loss_guards(
     made: Iterable[_Table] | None = None
     if not reading.applied:
         made = ()
-    elif not recorder.was_complete(connection):
+    elif not recorder.was_complete(connection, len(plan.steps)):
         made = [item.table for item in recorder.objects(connection) if item.kind == "table"]
     else:
         for step, loss in sure_losses(recorder, connection, reading, plan)[:1]:
@@ -96,15 +105,20 @@ def loss_guards(
     return (DestructionGuard(connection, made), UnseenGuard(connection, made))
 
 
-def sure_losses(
-    recorder: Recorder, connection: sa.Connection, reading: Reading, plan: Plan
-) -> tuple[tuple[Step, Loss], ...]:
-    """Say what *plan* is sure to lose; nothing where a run has not come to its end yet."""
-    if not reading.applied or not recorder.was_complete(connection):
-        return ()
-    if recorder.statements.half_done(connection):
-        return ()  # what a half-done revision has dropped may be there again, filled anew
-    return forecast(connection, plan)
+@dataclass
+class _Sent:
+    """What is known of a text before it is sent, to be noted when it has run.
+
+    :ivar copying: the table that rows are copied out of, and where to.
+    :ivar emptied: tables that earlier statements of the same text empty.
+    :ivar kept: tables, and columns, that it would make if they were not there.
+    :ivar moving: tables that it renames: what they were called, and what they will be.
+    """
+
+    copying: tuple[_Table, _Copy] | None = None
+    emptied: set[_Table] = field(default_factory=set)
+    kept: set[tuple[_Table, str]] = field(default_factory=set)
+    moving: list[tuple[_Table, _Table]] = field(default_factory=list)
 
 
 class DestructionGuard(Guard):
@@ -118,9 +132,13 @@ class DestructionGuard(Guard):
         self._connection = connection
         self._asker = Asker(connection)
         self._is_fresh = made is not None
-        self._seen = _Seen(made={_key(*table) for table in made or ()})
+        is_sqlite = connection.dialect.name == "sqlite"
+        self._seen = _Seen(
+            made={_folded(*table) if is_sqlite else (table[0], table[1]) for table in made or ()}
+        )
         self._step: Step | None = None
-        self._copying: tuple[_Table, _Copy] | None = None
+        self._sent = _Sent()
+        self._under_way: dict[int, _Sent] = {}
         self._refused: DestructiveError | None = None
         self._is_finished: Callable[[], bool] | None = None
         self.is_asking = False
@@ -141,30 +159,49 @@ class DestructionGuard(Guard):
     def running(self, step: Step) -> Generator[None, None, None]:
         seen = self._seen
         self._seen = _Seen(made=seen.made, added=seen.added) if self._is_fresh else _Seen()
-        self._step, self._refused = step, None
+        self._step, self._refused, self._under_way = step, None, {}
         try:
             yield
         finally:
             self._step = None
 
-    def _before(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        if self.is_asking:
+    def _before(self, _connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
+        if self.is_asking or self._step is None:
             return
-        self._copying = None
-        match = _VERB.match(statement)
-        if match is None or self._step is None:
-            return
+        self._sent = _Sent()
         is_finished = self._is_finished is not None and self._is_finished()
-        if is_finished and match[1].upper() in {"DROP", "ALTER"}:
-            return  # what has its name now came in its place
-        self.is_asking = True
-        try:
-            losses = list(self._losses(match[1].upper(), statement))
-        finally:
-            self.is_asking = False
+        losses: list[Loss] = []
+        with self._asking():
+            *firsts, last = spoken(statement, self._connection.dialect.name)
+            for part in firsts:
+                losses += self._judged(part, is_finished)
+                self._note(part, None)  # done when the next comes
+            losses += self._judged(last, is_finished)
+            # Others are sent before this one has run: what is written down of it, say.
+            self._under_way[id(cursor)] = self._sent
         if losses and not is_finished and not self._step.revision.destructive:
             self._refused = refusal(self._step, losses)
             raise self._refused
+
+    def _judged(self, statement: str, is_finished: bool) -> list[Loss]:
+        match = _VERB.match(statement)
+        self._sent = replace(self._sent, copying=None, kept=set(), moving=[])
+        if match is None:
+            return []
+        verb = match[1].upper()
+        if verb in {"ALTER", "RENAME"}:
+            self._sent.moving = [(self._key(*was), now) for was, now in renamed_tables(statement)]
+        if is_finished and verb in {"DROP", "ALTER"}:
+            return []  # what has its name now came in its place
+        return list(self._losses(verb, statement))
+
+    @contextmanager
+    def _asking(self) -> Generator[None, None, None]:
+        self.is_asking = True
+        try:
+            yield
+        finally:
+            self.is_asking = False
 
     def committing(self, step: Step, touched: frozenset[TableName]) -> None:
         self.check(step, touched)
@@ -178,18 +215,38 @@ class DestructionGuard(Guard):
         if verb == "DROP":
             for table in dropped_tables(statement):
                 yield from self._dropped(table)
+            for schema in dropped_schemas(statement):
+                for name in self._asker.tables(schema):
+                    yield from self._dropped((schema, name))
         elif verb == "ALTER":
             schema, name, parts = altered_table(statement)
-            for part in parts if _key(schema, name) not in self._seen.made else ():
-                if (loss := self._altered((schema, name), part)) is not None:
-                    yield loss
-        elif _SELECT.search(statement):
+            if name and self._key(schema, name) not in self._seen.made:
+                yield from self._alterations((schema, name), parts, statement)
+        elif verb == "CREATE":
+            _, *made = created(statement)
+            if (replaced := replaced_table(statement))[1]:
+                yield from self._dropped(replaced)
+            elif made[1] and is_cautious(statement) and self._asker.columns(made[0], made[1]):
+                self._sent.kept.add((self._key(made[0], made[1]), ""))
+        if verb in {"CREATE", "INSERT"} and _SELECT.search(statement):
             yield from self._copied(verb, statement)
 
+    def _alterations(
+        self, table: _Table, parts: Sequence[Alteration], statement: str
+    ) -> Iterator[Loss]:
+        if is_cautious(statement):
+            there = self._asker.columns(*table)
+            self._sent.kept = {(self._key(*table), self._column(name)) for name in there}
+        for part in parts:
+            if (loss := self._altered(table, part)) is not None:
+                yield loss
+        if partitions := dropped_partitions(statement)[2]:
+            yield from self._asker.dropped_partitions(*table, partitions)
+
     def _dropped(self, table: _Table) -> Iterator[Loss]:
-        if _key(*table) in self._seen.made:
+        if self._key(*table) in self._seen.made | self._sent.emptied:
             return
-        copies = self._seen.copies.get(_key(*table))
+        copies = self._seen.copies.get(self._key(*table))
         if not copies:
             if loss := self._asker.dropped_table(*table):
                 yield loss
@@ -199,8 +256,8 @@ class DestructionGuard(Guard):
         names = None if everything else set[str]().union(*(copy.names or () for copy in copies))
         yield from self._asker.copied_table(*table, copied=best.rows, names=names)
 
-    def _altered(self, table: _Table, part: Any) -> Loss | None:
-        if (_key(*table), part.column.lower()) in self._seen.added:
+    def _altered(self, table: _Table, part: Alteration) -> Loss | None:
+        if (self._key(*table), self._column(part.column)) in self._seen.added:
             return None
         if part.change == "drop":
             return self._asker.dropped_column(*table, part.column)
@@ -236,9 +293,13 @@ class DestructionGuard(Guard):
         values = found[select + 1 : start]
         names = {token.name.lower() for token in values if token.is_name}
         takes_all = any(token.text == "*" for token in values)
-        copy = _Copy(_key(*target), None if takes_all else names, 0)
-        self._copying = _key(*source), copy
-        if _key(*source) not in self._seen.made:
+        if self._key(*target) not in self._seen.temporary:
+            copy = _Copy(self._key(*target), None if takes_all else names, 0)
+            # How many is not known before, unless nothing stands in the way of any.
+            if len(read_name(found[start + 1 :])[2]) == 0:
+                copy.rows = -1
+            self._sent.copying = self._key(*source), copy
+        if self._key(*source) not in self._seen.made:
             yield from self._cast(source, list(split(values)), statement)
             if target[1].startswith("_alembic_tmp_"):
                 yield from self._required(source, target, found[:select], list(split(values)))
@@ -274,137 +335,94 @@ class DestructionGuard(Guard):
                     yield loss
 
     def _after(self, _connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
-        if self.is_asking or self._step is None:
-            return
+        if not self.is_asking and self._step is not None:
+            self._sent = self._under_way.pop(id(cursor), _Sent())
+            with self._asking():
+                self._note(spoken(statement, self._connection.dialect.name)[-1], cursor)
+
+    def _note(self, statement: str, cursor: Any) -> None:
+        """Note what *statement* did, or will have done if there is no *cursor*."""
         match = _VERB.match(statement)
         if match is None:
             return
         verb, seen = match[1].upper(), self._seen
         if verb == "CREATE":
-            kind, *made = created(statement)
-            if kind == "TABLE":
-                seen.made.add(_key(*made))
-        elif verb == "ALTER":
-            self._noted(statement)
+            self._note_made(statement)
+        elif verb in {"ALTER", "RENAME"}:
+            self._note_altered(statement)
         elif verb == "DROP":
-            for table in dropped_tables(statement):
-                # What was copied is all there is of it from now on.
-                seen.made -= {copy.target for copy in seen.copies.get(_key(*table), ())}
-        if self._copying is not None:
-            source, copy = self._copying
-            copy.rows = self._rows_of(cursor, copy.target)
+            for table in map(self._key_of, dropped_tables(statement)):
+                seen.temporary.discard(table)
+                copies = seen.copies.pop(table, ())
+                if table in seen.made:
+                    seen.made.discard(table)
+                else:  # what was copied is all there is of it from now on
+                    seen.made -= {copy.target for copy in copies}
+        elif cursor is None and "WHERE" not in statement.upper():
+            self._sent.emptied |= {self._key_of(read_name(tokens(statement)[2:])[:2])}
+        if self._sent.copying is not None:
+            source, copy = self._sent.copying
+            copy.rows = self._rows_of(cursor, source if cursor is None else copy.target, copy.rows)
             seen.copies.setdefault(source, []).append(copy)
-            self._copying = None
+            self._sent.copying = None
 
-    def _noted(self, statement: str) -> None:
+    def _note_made(self, statement: str) -> None:
+        kind, schema, name = created(statement)
+        temporary = "" if kind else temporary_table(statement)
+        if temporary or kind == "TABLE":
+            made = self._key(schema, temporary or name)
+            if (made, "") not in self._sent.kept:
+                self._seen.made.add(made)
+            if temporary:
+                self._seen.temporary.add(made)
+
+    def _note_altered(self, statement: str) -> None:
         seen = self._seen
-        (schema, name), new = renamed_table(statement)
-        if name:
-            was, now = _key(schema, name), _key(schema, new)
+        for was, new in self._sent.moving:
+            now = self._key(*new)
+            # A copy that takes the place of an older table holds that one's rows.
+            copies = [copy for found in seen.copies.values() for copy in found]
             if was in seen.made:
                 seen.made.discard(was)
-                # A copy that takes the place of an older table holds that one's rows.
-                copied = {copy.target for found in seen.copies.values() for copy in found}
-                if now in seen.made or was not in copied:
+                if now in seen.made or was not in {copy.target for copy in copies}:
                     seen.made.add(now)
-            return
+            if was in seen.copies:
+                seen.copies[now] = seen.copies.pop(was)
         schema, name, parts = altered_table(statement)
-        seen.added |= {
-            (_key(schema, name), part.column.lower()) for part in parts if part.change == "add"
-        }
+        table = self._key(schema, name) if name else ("", "")
+        for part in parts:
+            column = table, self._column(part.column)
+            if part.change == "add" and column not in self._sent.kept:
+                seen.added.add(column)
+            elif part.change == "drop":
+                seen.added.discard(column)
 
-    def _rows_of(self, cursor: Any, target: _Table) -> int:
-        if cursor.rowcount >= 0:
+    def _rows_of(self, cursor: Any, table: _Table, known: int) -> int:
+        if cursor is None and known == 0:
+            return 0
+        if cursor is not None and cursor.rowcount >= 0:
             return int(cursor.rowcount)
-        self.is_asking = True
-        try:
-            loss = self._asker.dropped_table(*target)
-        finally:
-            self.is_asking = False
+        loss = self._asker.dropped_table(*table)
         return loss.rows if loss else 0
 
+    def _key(self, schema: str, name: str) -> _Table:
+        """Return a table as the database itself calls it, as far as that tells tables apart."""
+        if self._connection.dialect.name == "sqlite":
+            return _folded(schema, name)
+        if name != name.lower() and not self._asker.is_there(schema, name):
+            name = name.lower()
+        return schema, name
 
-def forecast(connection: sa.Connection, plan: Plan) -> tuple[tuple[Step, Loss], ...]:
-    """Ask what is sure to be lost by the pending revisions, before any of them runs.
+    def _key_of(self, table: _Table) -> _Table:
+        return self._key(*table)
 
-    Sources are read, not run. Whatever another pending step may touch before is left out, and
-    judged when it is its turn.
-    """
-    places = [number for number, step in enumerate(plan.steps) if _hints(step.revision.path)]
-    asker = Asker(connection)
-    found: list[tuple[Step, Loss]] = []
-    touched: set[str] = set()
-    for step in plan.steps[: places[-1] + 1 if places else 0]:
-        for operation in read_operations(step.revision):
-            if operation.verb == CODE or (operation.verb == SQL and not operation.sql):
-                return tuple(found)  # it may do anything
-            if (
-                operation.certain
-                and not step.revision.destructive
-                and operation.table.lower() not in touched
-                and (loss := _ask(asker, operation))
-            ):
-                found.append((step, loss))
-            touched |= _touches(operation)
-    return tuple(found)
-
-
-def refusal(step: Step, losses: Sequence[Loss]) -> DestructiveError:
-    """Return the error that stops *step* because of *losses*."""
-    remedy = "If that is meant, run the same command again with --allow-destructive."
-    if all(loss.is_refusal for loss in losses):
-        remedy = "Give these rows a value first."
-    first = losses[0]
-    return DestructiveError(
-        f"{step.key} would {'; '.join(map(str, losses))}.",
-        revision=step.key,
-        table=first.table,
-        column=first.column,
-        rows=first.rows,
-        remedy=remedy,
-    )
-
-
-def _hints(path: str) -> bool:
-    """Tell whether a source speaks of anything that could be lost; cheaper than to read it."""
-    with suppress(OSError):
-        return _HINTS.search(Path(path).read_bytes()) is not None
-    return False
-
-
-def _ask(asker: Asker, operation: Operation) -> Loss | None:
-    schema, table, name = operation.schema, operation.table, operation.name
-    options = operation.options
-    if operation.verb == "drop_table":
-        return asker.dropped_table(schema, table)
-    if operation.verb == "drop_column":
-        return asker.dropped_column(schema, table, name)
-    if options.get("nullable") != "False":
-        return None
-    if operation.verb == "alter_column":
-        return asker.required_column(schema, table, name)
-    if operation.verb == "add_column" and not {"server_default", "identity"} & options.keys():
-        return asker.added_column(schema, table, name)
-    return None
-
-
-def _touches(operation: Operation) -> set[str]:
-    """Return the tables, in lower case, whose rows or names *operation* may change."""
-    if operation.sql:
-        return {token.name.lower() for token in tokens(operation.sql) if token.is_name}
-    if operation.verb in {"bulk_insert", "create_table", "drop_table"}:
-        return {operation.table.lower()}
-    if operation.verb == "rename_table":
-        return {operation.table.lower(), operation.name.lower()}
-    if operation.verb in {"add_column", "alter_column"}:
-        # Its defaults and new names; what is said of NULLs before holds no more.
-        return {operation.table.lower()}
-    return set()
+    def _column(self, name: str) -> str:
+        return name if self._connection.dialect.name == "postgresql" else name.lower()
 
 
 def _is_from(found: Sequence[Token], place: int, depth: int) -> bool:
     return found[place].word == "FROM" and found[place].depth == depth
 
 
-def _key(schema: str, name: str) -> _Table:
+def _folded(schema: str, name: str) -> _Table:
     return schema.lower(), name.lower()

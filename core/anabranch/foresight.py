@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from anabranch import leftovers
-from anabranch.destructive import sure_losses
+from anabranch.forecast import sure_losses
 from anabranch.occupied import find_occupied
 from anabranch.planning import Plan
 from anabranch.problems import Problem

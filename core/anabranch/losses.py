@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,10 @@ from anabranch.wording import counted
 
 _SIZED = re.compile(
     r"\s*(\w+(?:\s+varying)?)\s*(?:\((\d+)(?:,\s*(\d+))?\))?\s*(\w*)", re.IGNORECASE
+)
+_PARTITIONS = sa.text(
+    "SELECT partition_name FROM information_schema.partitions "
+    "WHERE table_schema = coalesce(:schema, DATABASE()) AND table_name = :table"
 )
 _TEXTS = {"char", "character", "varchar", "character varying", "text", "nvarchar", "nchar"}
 _INTEGERS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "integer": 32, "bigint": 64}
@@ -57,6 +62,31 @@ class Asker:
                 continue
             return {column["name"]: {**column, "table": name, "schema": schema} for column in found}
         return {}
+
+    def is_there(self, schema: str, table: str) -> bool:
+        """Tell whether there is a table of just this name."""
+        return sa.inspect(self._connection).has_table(table, schema=schema or None)
+
+    def tables(self, schema: str) -> list[str]:
+        """Return the names of the tables in *schema*; nothing if it is not there."""
+        inspector = sa.inspect(self._connection)
+        names = inspector.get_schema_names()
+        found = next((name for name in (schema, schema.lower()) if name in names), None)
+        return inspector.get_table_names(schema=found) if found else []
+
+    def dropped_partitions(
+        self, schema: str, table: str, partitions: Collection[str]
+    ) -> Iterator[Loss]:
+        """Say what is lost with *partitions* of a table of MariaDB or MySQL."""
+        known = self._connection.execute(_PARTITIONS, {"schema": schema or None, "table": table})
+        wanted = {name.lower() for name in partitions}
+        for name in dict.fromkeys(known.scalars()):
+            if name and name.lower() in wanted:
+                source = ".".join(self._quote(part) for part in (schema, table) if part)
+                rows = self._number(f"{source} PARTITION ({self._quote(name)})")
+                if rows:
+                    does = f"drop partition {name} of {table}"
+                    yield Loss(table, "", does, rows, f"it has {_rows(rows)}")
 
     def dropped_table(self, schema: str, table: str) -> Loss | None:
         """Say what is lost with *table*."""
@@ -125,7 +155,7 @@ class Asker:
         if not where:
             return None
         try:
-            with self._connection.begin_nested():
+            with self._apart():
                 rows = self._count(columns, where)
         except exc.DBAPIError:
             return None  # a value that cannot be cast: the database refuses the change itself
@@ -134,6 +164,12 @@ class Asker:
         would = "value would" if rows == 1 else "values would"
         does = f"change column {table}.{name} to {type_}"
         return Loss(table, name, does, rows, f"{rows} {would} not stay what it is")
+
+    def _apart(self) -> AbstractContextManager[Any]:
+        """Surround a question that may fail; what commits by itself needs no savepoint."""
+        options = self._connection.get_execution_options()
+        is_autocommit = options.get("isolation_level") == "AUTOCOMMIT"
+        return nullcontext() if is_autocommit else self._connection.begin_nested()
 
     def _changed(self, name: str, was: sa.types.TypeEngine[Any], type_: str) -> str:
         """Return the condition for a value that *type_* does not hold; empty if it holds all."""
@@ -155,7 +191,11 @@ class Asker:
         """Count rows, after a look whether there is one at all."""
         any_column = next(iter(columns.values()))
         parts = filter(None, (any_column["schema"], any_column["table"]))
-        source = ".".join(map(self._quote, parts)) + (f" WHERE {where}" if where else "")
+        return self._number(
+            ".".join(map(self._quote, parts)) + (f" WHERE {where}" if where else "")
+        )
+
+    def _number(self, source: str) -> int:
         ask = self._connection.exec_driver_sql
         options = {"no_parameters": True}
         if not ask(f"SELECT 1 FROM {source} LIMIT 1", execution_options=options).first():  # noqa: S608

@@ -291,26 +291,36 @@ class Recorder:
         ).first()
         return None if last is None else last.detail if last.event == "finished" else ""
 
-    def was_complete(self, connection: sa.Connection) -> bool:
+    def was_complete(self, connection: sa.Connection, left: int) -> bool:
         """Tell whether the database ever was at the end of a plan, or is another tool's work.
 
-        Until then an application cannot have used it, unless a run kept going without what failed.
+        Until then an application cannot have used it, unless a run kept going without what failed,
+        or revisions came since: whoever installed earlier ones may have left out what failed.
+
+        :param left: how many revisions are pending.
         """
         event, run, detail = self._journal.c.event, self._journal.c.run, self._journal.c.detail
         rows = connection.execute(
-            sa.select(event, run, detail).where(event.not_in(("applied", "failed")))
+            sa.select(event, run, detail)
+            .where(event.not_in(("applied", "failed")))
+            .order_by(self._journal.c.seq)
         ).all()
         applied = connection.execute(
             sa.select(run, sa.func.count()).where(event == "applied").group_by(run)
         )
         done: dict[str, int] = {row[0]: row[1] for row in applied}
-        planned = (
-            (row.run, row.detail.rpartition(" of ")[2]) for row in rows if row.event == "run"
-        )
-        others = any(row.event in ("adopted", "stamped", "finished", "incomplete") for row in rows)
-        return others or any(
-            not number.isdigit() or done.get(id_, 0) >= int(number) for id_, number in planned
-        )
+        if any(row.event in ("adopted", "stamped", "finished", "incomplete") for row in rows):
+            return True
+        totals = {sum(done.values()) + left}
+        before = 0
+        for row in rows:
+            if row.event == "run":
+                planned = row.detail.rpartition(" of ")[2]
+                if not planned.isdigit() or done.get(row.run, 0) >= int(planned):
+                    return True
+                totals.add(before + int(planned))
+                before += done.get(row.run, 0)
+        return len(totals) > 1
 
     def objects(self, connection: sa.Connection) -> tuple[OwnedObject, ...]:
         """Read who owns which table, and which column, index and constraint on it."""

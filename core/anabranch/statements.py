@@ -132,6 +132,8 @@ def split(found: Sequence[Token]) -> Iterator[tuple[Token, ...]]:
 
 def read_name(found: Sequence[Token]) -> tuple[str, str, Sequence[Token]]:
     """Read ``[schema.]name``; return schema, name and what follows."""
+    if len(found) > 4 and found[1].text == found[3].text == ".":
+        found = found[2:]  # PostgreSQL takes its own database's name before them
     if len(found) > 2 and found[1].text == ".":
         return found[0].name, found[2].name, found[3:]
     return "", found[0].name, found[1:]
@@ -140,10 +142,66 @@ def read_name(found: Sequence[Token]) -> tuple[str, str, Sequence[Token]]:
 def dropped_tables(statement: str) -> tuple[tuple[str, str], ...]:
     """Return schema and name of every table that *statement* drops."""
     found = tokens(statement)
-    if not words(found, "DROP", "TABLE"):
+    if not (words(found, "DROP", "TABLE") or words(found, "DROP", "TABLES")):
         return ()
-    rest = found[4:] if words(found[2:], "IF", "EXISTS") else found[2:]
+    rest = _without(found[2:], "IF", "EXISTS")
     return tuple(read_name(part)[:2] for part in split(rest) if part and part[0].is_name)
+
+
+def replaced_table(statement: str) -> tuple[str, str]:
+    """Return schema and name of the table that a CREATE OR REPLACE takes the place of."""
+    found = tokens(statement) if "REPLACE" in statement.upper() else ()
+    if words(found, "CREATE", "OR", "REPLACE", "TABLE") and len(found) > 4:
+        return read_name(_without(found[4:], "IF", "NOT", "EXISTS"))[:2]
+    return "", ""
+
+
+def dropped_schemas(statement: str) -> tuple[str, ...]:
+    """Return the schemas that *statement* drops; on MariaDB they are databases."""
+    found = tokens(statement)
+    if not (words(found, "DROP", "SCHEMA") or words(found, "DROP", "DATABASE")):
+        return ()
+    parts = split(_without(found[2:], "IF", "EXISTS"))
+    return tuple(part[0].name for part in parts if part and part[0].is_name)
+
+
+def dropped_partitions(statement: str) -> tuple[str, str, tuple[str, ...]]:
+    """Return schema and name of a table of MariaDB, and which of its partitions are dropped."""
+    schema, table, rest = _actions(tokens(statement))
+    if not words(rest, "DROP", "PARTITION"):
+        return "", "", ()
+    parts = split(_without(rest[2:], "IF", "EXISTS"))
+    return schema, table, tuple(part[0].name for part in parts if part and part[0].is_name)
+
+
+def temporary_table(statement: str) -> str:
+    """Return the name of the temporary table that *statement* creates; empty for anything else."""
+    found = tokens(statement)
+    rest = _without(_without(found[1:], "OR", "REPLACE"), "GLOBAL")
+    rest = _without(rest, "LOCAL")
+    if not (words(found, "CREATE") and (words(rest, "TEMP") or words(rest, "TEMPORARY"))):
+        return ""
+    rest = _without(rest[2:], "IF", "NOT", "EXISTS") if words(rest[1:], "TABLE") else ()
+    return read_name(rest)[1] if rest else ""
+
+
+def renamed_tables(statement: str) -> tuple[tuple[tuple[str, str], tuple[str, str]], ...]:
+    """Return schema and name, the old and the new, of each table that *statement* renames."""
+    found = tokens(statement)
+    if not (words(found, "RENAME", "TABLE") or words(found, "RENAME", "TABLES")):
+        (schema, name), new = renamed_table(statement)
+        return (((schema, name), (schema, new)),) if name else ()
+    pairs: list[tuple[tuple[str, str], tuple[str, str]]] = []
+    for part in split(_without(found[2:], "IF", "EXISTS")):
+        to = next((place for place, token in enumerate(part) if token.word == "TO"), 0)
+        if to and to + 1 < len(part):
+            pairs.append((read_name(part)[:2], read_name(part[to + 1 :])[:2]))
+    return tuple(pairs)
+
+
+def is_cautious(statement: str) -> bool:
+    """Tell whether *statement* makes something only IF it does NOT EXIST."""
+    return "EXISTS" in statement.upper() and _has(tokens(statement), "IF", "NOT", "EXISTS")
 
 
 def created(statement: str) -> tuple[str, str, str]:
@@ -192,15 +250,6 @@ def _spoken_of(actions: Sequence[Token], verbs: Collection[str]) -> Iterator[str
             yield from (token.name for token in rest[:1] if token.is_name)
 
 
-def renamed_tables(statement: str) -> tuple[tuple[str, str], ...]:
-    """Return schema and name of every table that MariaDB's ``RENAME TABLE`` renames."""
-    found = tokens(statement)
-    if not words(found, "RENAME", "TABLE"):
-        return ()
-    rest = _without(found[2:], "IF", "EXISTS")
-    return tuple(read_name(part)[:2] for part in split(rest) if part)
-
-
 def renamed_table(statement: str) -> tuple[tuple[str, str], str]:
     """Return schema and name, and the new name, if *statement* renames a table; else nothing."""
     schema, name, parts = altered_table(statement)
@@ -235,7 +284,7 @@ def altered_table(statement: str) -> tuple[str, str, tuple[Alteration, ...]]:
 
 def _actions(found: Sequence[Token]) -> tuple[str, str, Sequence[Token]]:
     """Return schema and name of the table that is altered, and what is said to do to it."""
-    if words(found, "ALTER", "IGNORE"):
+    while len(found) > 1 and found[1].word in {"IGNORE", "ONLINE"}:
         found = (found[0], *found[2:])
     if not words(found, "ALTER", "TABLE") or len(found) < 3:
         return "", "", ()
@@ -245,7 +294,9 @@ def _actions(found: Sequence[Token]) -> tuple[str, str, Sequence[Token]]:
     schema, name, rest = read_name(rest)
     if rest and rest[0].text == "*":
         rest = rest[1:]
-    return schema, name, rest
+    if words(rest, "WAIT"):
+        rest = rest[2:]
+    return schema, name, _without(rest, "NOWAIT")
 
 
 def _alteration(part: Sequence[Token], statement: str) -> Alteration:
@@ -254,7 +305,9 @@ def _alteration(part: Sequence[Token], statement: str) -> Alteration:
         return Alteration("move", read_name(rest[1:])[1])
     if verb not in {"DROP", "ADD", "ALTER", "RENAME", "MODIFY", "CHANGE"} or not rest:
         return Alteration("other")
-    if rest[0].word in _OTHER_OBJECTS[verb]:
+    # A column may be called KEY.
+    is_column = verb == "DROP" and (len(rest) == 1 or rest[1].word in {"CASCADE", "RESTRICT"})
+    if rest[0].word in _OTHER_OBJECTS[verb] and not is_column:
         return Alteration("other")
     rest = _without(rest, "COLUMN")
     rest = _without(_without(rest, "IF", "EXISTS"), "IF", "NOT", "EXISTS")

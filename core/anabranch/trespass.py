@@ -19,7 +19,6 @@ from anabranch.statements import (
     changed_parts,
     dropped_parts,
     dropped_tables,
-    renamed_table,
     renamed_tables,
     uncommented,
 )
@@ -118,8 +117,8 @@ class TrespassGuard(Guard):
 
     def _tables(self, statement: str, owner: str) -> Iterator[str]:
         """Say which tables of others are there and *statement* drops or renames."""
-        moved, _ = renamed_table(statement)
-        for named in (*dropped_tables(statement), *renamed_tables(statement), moved):
+        moved = (was for was, _ in renamed_tables(statement))
+        for named in (*dropped_tables(statement), *moved):
             table = self._known(*named)
             if table is not None and (maker := self.bystanders.keeper(owner, table)):
                 yield f"the table {shown(table)} of {maker}"

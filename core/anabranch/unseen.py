@@ -39,9 +39,9 @@ _DOWNGRADE = re.compile(rb"^def downgrade\b.*?(?=^[A-Za-z_@]|\Z)", re.MULTILINE 
 _DROP = re.compile(rb"\bdrop\b", re.IGNORECASE)
 # What the server does by itself, or takes along.
 _BLOCK = re.compile(
-    rb"\bdo\s+(?:\$|language\b|e?')|\bcall\s+\w|\bdrop\s+(?:schema|owned)\b"
-    rb"|\bdrop\s+\w+[^\n;]*\bcascade\b",
-    re.IGNORECASE,
+    r"\bdo\s+(?:\$|language\b|e?')|\bcall\s+\w|\bdrop\s+(?:schema|owned)\b"
+    r"|\bdrop\s+\w+[^;]*\bcascade\b|\bcreate\s[^;]*\b(?:function|procedure)\b.*\bdrop\b",
+    re.IGNORECASE | re.DOTALL,
 )
 _CREATES = (sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_VTABLE)
 _DROPS = (sqlite3.SQLITE_DROP_TABLE, sqlite3.SQLITE_DROP_VTABLE)
@@ -109,6 +109,7 @@ class UnseenGuard(Guard):
         self._made = None if made is None else {folded(name) for _, name in made}
         self._others: set[str] | None = None
         self._seen = _Seen()
+        self._is_askable = False
         self._is_open = False
         self._unheard: tuple[str, str] | None = None
         self.is_asking = False
@@ -129,7 +130,8 @@ class UnseenGuard(Guard):
 
     def running(self, step: Step) -> AbstractContextManager[None]:
         self._unheard = None
-        self._is_open = self._could_lose(step)
+        self._is_askable = self._could_lose(step)
+        self._is_open = self._is_askable and not step.revision.plain
         return self._watched(step) if self._is_open else NOTHING_AROUND
 
     @contextmanager
@@ -162,28 +164,34 @@ class UnseenGuard(Guard):
 
     def check(self, step: Step, touched: frozenset[TableName]) -> None:
         self.committing(step, touched)
-        self._is_open = False
+        self._is_askable = self._is_open = False
 
     def _could_lose(self, step: Step) -> bool:
-        """Tell whether *step* could lose rows unheard and somebody has to be asked."""
+        """Tell whether somebody has to be asked about rows that *step* loses unheard."""
         return (
             self._connection.dialect.name in {"sqlite", "postgresql"}
             and (self._made is None or bool(self._others))
             and not step.revision.destructive
-            and (not step.revision.plain or _speaks(step, _BLOCK))
         )
 
     def _protected(self, names: set[str]) -> set[str]:
         return names if self._others is None else names & self._others
 
     def _before(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        if not self._is_open or self.is_asking:
+        if not self._is_askable or self.is_asking:
+            return
+        is_sqlite = self._connection.dialect.name == "sqlite"
+        if not self._is_open and not is_sqlite and _BLOCK.search(statement):
+            # Most revisions have none, and are spared the look.
+            self._seen = _Seen(rows=self._tables_with_rows())
+            self._is_open = True
+        if not self._is_open:
             return
         tables = [(table, "") for table in dropped_tables(statement)]
         schema, name, parts = altered_table(statement)
         tables += [((schema, name), part.column) for part in parts if part.change == "drop"]
         for table, column in tables:
-            if self._connection.dialect.name == "sqlite":
+            if is_sqlite:
                 self._seen.heard.add(folded(table[1]))
             else:
                 self._hear(table, column)
@@ -263,12 +271,16 @@ class UnseenGuard(Guard):
                 f"(SELECT 1 FROM {quote(known[oid].schema)}.{quote(known[oid].name)})"
                 for oid in sorted(protected - full)
             ]
-            nested = self._connection.begin_nested()  # which holds the locks of the look
+            options = self._connection.get_execution_options()
+            is_autocommit = options.get("isolation_level") == "AUTOCOMMIT"
+            # Which holds the locks of the look.
+            nested = None if is_autocommit else self._connection.begin_nested()
             for start in range(0, len(questions), _MOST):
                 text = " UNION ALL ".join(questions[start : start + _MOST])
                 ask = self._connection.exec_driver_sql
                 full |= set(ask(text, execution_options={"no_parameters": True}).scalars())
-            nested.rollback()
+            if nested is not None:
+                nested.rollback()
         return {oid: known[oid] for oid in full}
 
     def _hear(self, table: tuple[str, str], column: str) -> None:

@@ -205,6 +205,9 @@ def test_a_loss_found_on_the_way_keeps_what_is_committed(postgresql_store: Store
         "op.create_table('notes', sa.Column('id', sa.Integer))\n"
         "op.execute('INSERT INTO notes SELECT id FROM item')\nop.drop_table('notes')",
         "op.add_column('item', sa.Column('n', sa.Integer, nullable=False, server_default='1'))",
+        "op.execute('CREATE TEMPORARY TABLE note AS SELECT * FROM item')\nop.drop_table('note')",
+        "op.execute('CREATE TABLE thing AS SELECT * FROM item')\n"
+        "op.rename_table('item', 'old')\nop.rename_table('thing', 'item')\nop.drop_table('old')",
     ],
 )
 def test_what_moves_or_empties_first_loses_nothing(store: Store, body: str) -> None:
@@ -235,6 +238,146 @@ def test_a_copy_that_is_dropped_in_turn_is_lost(store: Store) -> None:
     )
 
 
+def test_a_copy_that_goes_with_the_session_is_none(store: Store) -> None:
+    prepare(store, ROWS)
+    refused(
+        store,
+        "op.execute('CREATE TEMPORARY TABLE note (id INTEGER, name VARCHAR(40), price NUMERIC)')\n"
+        "op.execute('INSERT INTO note SELECT id, name, price FROM item')\nop.drop_table('item')",
+    )
+
+
+def test_a_copy_is_known_for_one_where_statements_are_written_down(mariadb_store: Store) -> None:
+    prepare(mariadb_store, ROWS)
+    body = (
+        "op.execute('CREATE TABLE thing AS SELECT * FROM item')\n"
+        "op.execute('RENAME TABLE item TO old, thing TO item')\nop.drop_table('old')"
+    )
+    assert upgrade(mariadb_store, body) == ["core@c2"]
+
+
+# -- what is said in another way
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "op.execute('CREATE TABLE IF NOT EXISTS item (id INTEGER)')\nop.drop_table('item')",
+        "op.execute('CREATE TABLE IF NOT EXISTS item (id INTEGER)')\n"
+        "op.drop_column('item', 'price')",
+        "op.create_table('tmp', sa.Column('id', sa.Integer))\nop.drop_table('tmp')\n"
+        "op.rename_table('item', 'tmp')\nop.drop_table('tmp')",
+    ],
+    ids=["table", "column", "name"],
+)
+def test_what_was_there_already_is_not_what_the_revision_made(store: Store, body: str) -> None:
+    prepare(store, ROWS)
+    refused(store, body)
+
+
+def test_nor_is_it_on_mariadb(mariadb_store: Store) -> None:
+    prepare(mariadb_store, ROWS)
+    add = "ALTER TABLE item ADD IF NOT EXISTS price INT"
+    refused(mariadb_store, f"op.execute({add!r})\nop.drop_column('item', 'price')")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE thing (id int); DROP TABLE item",
+        "UPDATE item SET name = 'x'; ALTER TABLE item ADD x int; ALTER TABLE item DROP price;",
+        "ALTER TABLE item ADD x int; ALTER TABLE item ALTER price TYPE integer",
+        "CREATE TABLE thing AS SELECT id FROM item; DROP TABLE item",
+        "DELETE FROM item WHERE id = 1; DROP TABLE item",
+        "; DROP TABLE item",
+        "/* a /* b */ c */ DROP TABLE item",
+        "ALTER TABLE item ALTER name SET DEFAULT E'it\\'s', DROP price",
+    ],
+)
+def test_each_statement_of_a_text_is_judged(postgresql_store: Store, sql: str) -> None:
+    prepare(postgresql_store, ROWS)
+    refused(postgresql_store, f"op.execute({sql!r})")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE thing (id int); INSERT INTO thing VALUES (1); DROP TABLE thing;",
+        "CREATE TABLE thing AS SELECT * FROM item; DROP TABLE item",
+        "DELETE FROM item; DROP TABLE item",
+    ],
+)
+def test_a_text_that_moves_or_empties_first_loses_nothing(
+    postgresql_store: Store, sql: str
+) -> None:
+    prepare(postgresql_store, ROWS)
+    assert upgrade(postgresql_store, f"op.execute({sql!r})") == ["core@c2"]
+
+
+SAID_ON_MARIADB = [
+    "CREATE OR REPLACE TABLE item (id INTEGER)",
+    "DROP TABLES item",
+    "# it is old\nDROP TABLE item",
+    "/*!50001 DROP TABLE item */",
+    "ALTER ONLINE TABLE item WAIT 5 DROP COLUMN price",
+    "ALTER TABLE item MODIFY name VARCHAR(40) COMMENT 'it\\'s', DROP price, COMMENT 'y'",
+    "EXECUTE IMMEDIATE 'DROP TABLE item'",
+    "BEGIN NOT ATOMIC DROP TABLE item; END",
+    "DROP DATABASE {}",
+]
+
+
+def test_mariadb_is_understood_in_its_own_words(mariadb_store: Store) -> None:
+    prepare(mariadb_store, ROWS)
+    name = mariadb_store.database.url.rpartition("/")[2].partition("?")[0]
+    for sql in SAID_ON_MARIADB:
+        refused(mariadb_store, f"op.execute({sql.format(name)!r})")
+    mariadb_store.database.execute("DELETE FROM item")
+    assert upgrade(mariadb_store, f"op.execute({SAID_ON_MARIADB[0]!r})") == ["core@c2"]
+
+
+def test_a_partition_with_rows_is_asked_about(mariadb_store: Store) -> None:
+    prepare(
+        mariadb_store,
+        ROWS,
+        "CREATE TABLE part (id INT) PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (5), "
+        "PARTITION p1 VALUES LESS THAN (9), PARTITION p2 VALUES LESS THAN (20))",
+        "INSERT INTO part VALUES (1), (15)",
+    )
+    drop = "op.execute('ALTER TABLE part DROP PARTITION IF EXISTS {}')"
+    assert refused(mariadb_store, drop.format("p1, p0")).what == (
+        "core@c2 would drop partition p0 of part: it has 1 row."
+    )
+    assert upgrade(mariadb_store, drop.format("p1")) == ["core@c2"]
+
+
+def test_a_schema_takes_its_tables_along(postgresql_store: Store) -> None:
+    prepare(postgresql_store, ROWS, "CREATE SCHEMA extra", "CREATE TABLE extra.t (id int)")
+    body = "op.execute(sa.schema.DropSchema('extra', cascade=True))"
+    postgresql_store.database.execute("INSERT INTO extra.t VALUES (1)")
+    for drop in (body, f"with op.get_context().autocommit_block():\n    {body}"):
+        assert "drop table t: it has 1 row" in refused(postgresql_store, drop).what
+    postgresql_store.database.execute("DELETE FROM extra.t")
+    assert upgrade(postgresql_store, body) == ["core@c2"]
+
+
+def test_names_that_differ_in_case_are_two_tables(postgresql_store: Store) -> None:
+    prepare(postgresql_store, ROWS, 'CREATE TABLE "Big" (id int)', 'INSERT INTO "Big" VALUES (1)')
+    refused(
+        postgresql_store,
+        "op.create_table('big', sa.Column('id', sa.Integer))\nop.drop_table('Big')",
+    )
+
+
+def test_a_type_is_judged_without_a_transaction_too(postgresql_store: Store) -> None:
+    prepare(postgresql_store, ROWS)
+    alter = "ALTER TABLE item ALTER price TYPE integer"
+    refused(
+        postgresql_store,
+        f"with op.get_context().autocommit_block():\n    op.execute({alter!r})",
+    )
+
+
 SEEDED = ITEM + f'op.execute("{ROWS}")'
 
 
@@ -262,6 +405,24 @@ def test_a_fresh_install_that_was_stopped_asks_nothing_either(postgresql_store: 
     assert store.applied == {"core@c1"}
     store.core(revisions[0], revisions[1].replace("1 / 0", "1 / 1"), revisions[2])
     assert store.upgrade() == ["core@c2", "core@c3"]
+
+
+def test_an_installation_that_was_used_without_what_failed_is_asked(
+    postgresql_store: Store,
+) -> None:
+    """Revisions came since then, so the first ones may have been in use."""
+    store = postgresql_store
+    first = revision_file("c1", upgrade=ITEM)
+    store.core(first)
+    store.plugin("more", revision_file("m1", upgrade="op.execute('SELECT 1 / 0')"))
+    with pytest.raises(RevisionError):
+        store.upgrade()
+    store.database.execute(ROWS)
+    store.plugin("more", revision_file("m1"))
+    store.core(first, revision_file("c2", down="c1", upgrade="op.drop_table('item')"))
+    with pytest.raises(DestructiveError):
+        store.upgrade()
+    assert len(store.database.rows("item")) == 2
 
 
 def test_tables_that_were_there_before_us_are_asked_about(store: Store) -> None:

@@ -155,6 +155,22 @@ def test_a_table_that_a_block_of_sql_drops_is_asked_about(postgresql_store: Stor
     assert upgrade(postgresql_store, BLOCK, allow_destructive=True) == ["core@c2"]
 
 
+def test_what_only_the_statement_says_is_heard_too(postgresql_store: Store) -> None:
+    """The text of the script does not, or says it on two lines."""
+    prepare(postgresql_store, ROWS, "CREATE TYPE mood AS ENUM ('a')")
+    postgresql_store.database.execute(
+        "ALTER TABLE item ADD mood mood", "UPDATE item SET mood = 'a'"
+    )
+    for body in (
+        "op.execute('DROP TYPE mood\\n CASCADE')",
+        "op.execute('{} mood {}'.format('DROP TYPE', 'CASCADE'))",
+        "op.execute('D' + 'O $$ BEGIN DROP TABLE item; END $$')",
+    ):
+        with pytest.raises(DestructiveError):
+            upgrade(postgresql_store, body)
+        assert {row["mood"] for row in postgresql_store.database.rows("item")} == {"a"}
+
+
 def test_a_script_that_commits_by_hand_is_asked_before_it_does(postgresql_store: Store) -> None:
     prepare(postgresql_store, ROWS)
     refused(postgresql_store, f"{DROP}op.get_bind().commit()")
