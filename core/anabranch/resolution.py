@@ -45,7 +45,7 @@ class Edges:
 
 @dataclass(frozen=True)
 class Resolution:
-    """Known revisions, their edges, and the revisions that have a reference to nowhere."""
+    """Known revisions, by owner and id, their edges, and those with a reference to nowhere."""
 
     revisions: Mapping[RevisionKey, Revision]
     installed: frozenset[RevisionKey]
@@ -67,9 +67,11 @@ class _Resolver:
         for revision in sorted(revisions, key=_place):
             self._add(revision)
         self.installed = frozenset(self.known)
-        for key in sorted(self.recorded.keys() - self.known.keys()):
-            labels = self.recorded[key].branch_labels
-            self.known[key] = Revision(key=key, branch_labels=labels)
+        if gone := self.recorded.keys() - self.known.keys():
+            for key in gone:
+                labels = self.recorded[key].branch_labels
+                self.known[key] = Revision(key=key, branch_labels=labels)
+            self.known = {key: self.known[key] for key in sorted(self.known)}
         self.ids: dict[str, list[RevisionKey]] = defaultdict(list)
         self.labels: dict[str, list[RevisionKey]] = defaultdict(list)
         for key, revision in self.known.items():
@@ -135,7 +137,8 @@ class _Resolver:
         )
 
     def _present(self, keys: tuple[RevisionKey, ...]) -> tuple[RevisionKey, ...]:
-        return tuple([self.known[key].key for key in keys if key in self.known]) if keys else keys
+        present = [self.known.get(key) for key in keys]
+        return tuple([found.key for found in present if found is not None]) if keys else keys
 
     def _check_labels(self) -> None:
         for label, keys in sorted(self.labels.items()):
@@ -233,14 +236,13 @@ class _Resolver:
         )
 
     def _imply_core_base(self, edges: Edges, unresolved: set[RevisionKey]) -> None:
-        core_bases = tuple(
+        bases = [
             key
-            for key in self.known
-            if key.owner == CORE and not edges.declared(key) and key not in unresolved
-        )
-        for key in self.known:
-            if key.owner != CORE and not edges.declared(key) and key not in unresolved:
-                edges.implied[key] = core_bases
+            for key, down in edges.down.items()
+            if not down and not edges.depends[key] and key not in unresolved
+        ]
+        core_bases = tuple(key for key in bases if key.owner == CORE)
+        edges.implied.update((key, core_bases) for key in bases if key.owner != CORE)
 
 
 def _place(revision: Revision) -> str:
