@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -40,10 +41,13 @@ class Verdict:
         self._cache = cache
         self._tables = tables
         self._name = hashlib.sha256(repr((tables, database)).encode()).hexdigest()[:32]
-        self._told = repr((sys.version, discovery, [sorted(names) for names in configured]))
         own = (owner.location for owner in discovery.owners if owner.location is not None)
         self._locations = tuple(own)
-        self._installed = self._digest(lambda location: sorted(revision_files(location)))
+        self._told = ""
+        with suppress(OSError):  # our files are members of an archive
+            code = sorted(revision_files(Path(__file__).parent))
+            names = [sorted(names) for names in configured]
+            self._told = repr((sys.version, code, discovery, names))
 
     def _digest(self, files_of: Callable[[Path], list[tuple[str, Stamp | None]]]) -> str:
         """Name what is installed; empty if that cannot be read.
@@ -52,25 +56,25 @@ class Verdict:
         """
         digest = hashlib.sha256(self._told.encode())
         try:
-            digest.update(repr(sorted(revision_files(Path(__file__).parent))).encode())
             for location in self._locations:
                 digest.update(repr(files_of(location)).encode())
         except (OSError, LookupError):  # whoever reads the headers will say it
             return ""
-        return digest.hexdigest()
+        return digest.hexdigest() if self._told else ""
 
     def holds(self, connection: sa.Connection) -> bool:
         """Tell whether all is as it was when nothing was pending and nothing wrong."""
         if connection.get_execution_options().get("schema_translate_map"):
             return False  # the tables are not where their names say
-        known = self._cache.read(f"{self._name}.verdict") if self._installed else None
-        if known is None or not known.startswith(self._installed):
+        known = self._cache.read(f"{self._name}.verdict")
+        if known is None:
+            return False
+        installed = self._digest(lambda location: sorted(revision_files(location)))
+        if not installed or not known.startswith(installed):
             return False
         try:
             books = read_digest(connection, self._tables)
-            return known == f"{self._installed} {books}" and not has_leftovers(
-                connection, self._tables
-            )
+            return known == f"{installed} {books}" and not has_leftovers(connection, self._tables)
         except exc.DBAPIError:  # whoever looks closer will say it
             connection.rollback()
             return False
@@ -78,10 +82,8 @@ class Verdict:
     def keep(self, books: str) -> None:
         """Remember that nothing is pending and nothing wrong in a database with these *books*.
 
-        Unless the headers were read of other files than are there now.
-
         :param books: what :func:`~anabranch.books.digest_of` says of them.
         """
         read = self._digest(self._cache.seen.__getitem__)
-        if self._installed and self._installed == read and self._cache.is_whole:
-            self._cache.write(f"{self._name}.verdict", f"{self._installed} {books}")
+        if read and self._cache.is_whole:
+            self._cache.write(f"{self._name}.verdict", f"{read} {books}")
