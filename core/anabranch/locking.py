@@ -127,8 +127,7 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._length = 0
-        self._about = {"pid": os.getpid(), "host": socket.gethostname(), "user": user_name()}
+        self._start = self._length = 0
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, mode=0o600)
         except OSError as error:
@@ -140,9 +139,12 @@ class FileLock:
     def acquire(self) -> bool:
         if not _try_lock(self._descriptor):
             return False
-        self._about["since"] = int(time.time())
+        about = {"pid": os.getpid(), "host": socket.gethostname(), "user": user_name()}
+        head = json.dumps({**about, "since": int(time.time())}).encode() + b"\n"
         os.ftruncate(self._descriptor, 0)
-        self.say("")
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.write(self._descriptor, head)
+        self._start, self._length = len(head), 0
         return True
 
     def is_owned(self) -> bool:
@@ -154,9 +156,9 @@ class FileLock:
 
     def say(self, doing: str) -> None:
         # As long as what it covers: said of each revision, and to cut the file takes its time.
-        content = json.dumps({**self._about, "running": doing}).encode().ljust(self._length)
+        content = doing.encode().ljust(self._length)
         self._length = len(content)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.lseek(self._descriptor, self._start, os.SEEK_SET)
         os.write(self._descriptor, content)
 
     def holder(self) -> str:
@@ -168,8 +170,9 @@ class FileLock:
 
 def _written_holder(path: Path) -> str:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        doing = f", running {found['running']}" if found["running"] else ""
+        head, _, running = path.read_text(encoding="utf-8").partition("\n")
+        found = json.loads(head)
+        doing = f", running {running.strip()}" if running else ""
         seconds = max(0, round(time.time() - found["since"]))
         return (
             f"process {found['pid']} on {found['host']} (user {found['user']}{doing}) "
