@@ -209,8 +209,10 @@ def _read(owner: str, path: str, stamp: Stamp | None) -> tuple[Revision | None, 
             text = _decode(file.read())
     except (OSError, SyntaxError, UnicodeDecodeError, LookupError) as error:
         raise _UnreadableError(_one_line(error)) from error
+    match = _DOCSTRING.match(text)
+    quoted, rest = (match[2], text[match.end() :]) if match else ("", text)
     try:
-        header, docstring, is_certain = _header(text, path)
+        header, docstring, is_certain = _header(text, _unescaped(quoted), rest, path)
         is_certain = is_certain and is_same
         if header is None:
             return None, is_certain
@@ -224,7 +226,7 @@ def _read(owner: str, path: str, stamp: Stamp | None) -> tuple[Revision | None, 
             path=path,
             checksum=checksum(text),
             autocommit=_is_autocommit(text),
-            plain=_is_plain(text.casefold()),
+            plain=_is_plain(rest.casefold()),
             destructive=_destructive(text),
         )
     except (RecursionError, MemoryError) as error:  # the latter from Python's own parser
@@ -239,6 +241,8 @@ def _is_autocommit(text: str) -> bool:
 
 def _is_plain(text: str) -> bool:
     """Tell whether *text*, in lower case, lacks all that might end a transaction unseen.
+
+    It is what follows the docstring, which does nothing.
 
     To look for letters takes a tenth of the time of the patterns, and most files have none of them.
     """
@@ -266,10 +270,14 @@ def _decode(raw: bytes) -> str:
     return io.TextIOWrapper(io.BytesIO(raw), encoding=encoding).read()
 
 
-def _header(text: str, path: str) -> tuple[dict[str, Any] | None, str, bool]:
-    """Read the header by the cheapest way that is certain: literally, by ``ast``, by import."""
-    match = _DOCSTRING.match(text)
-    docstring, rest = (_unescaped(match[2]), text[match.end() :]) if match else ("", text)
+def _header(
+    text: str, docstring: str, rest: str, path: str
+) -> tuple[dict[str, Any] | None, str, bool]:
+    """Read the header by the cheapest way that is certain: literally, by ``ast``, by import.
+
+    :param docstring: what seems to be one; what is returned is certain, where there is a header.
+    :param rest: what follows it.
+    """
     if header := _standard_header(rest):
         return header, docstring, True
     if not _REVISION.search(text):
@@ -296,7 +304,7 @@ def _header(text: str, path: str) -> tuple[dict[str, Any] | None, str, bool]:
 
 def _unescaped(docstring: str) -> str:
     """Return what a docstring says, where its source has backslashes."""
-    return re.sub(r"\\([\\\"'])", r"\1", docstring)
+    return re.sub(r"\\([\\\"'])", r"\1", docstring) if "\\" in docstring else docstring
 
 
 def _literal_header(rest: str) -> dict[str, Any] | None:

@@ -113,3 +113,10 @@ def test_an_ordinary_script_cannot_commit_unseen(tmp_path: Path, body: str) -> N
 )
 def test_a_script_that_could_is_not_plain(tmp_path: Path, line: str) -> None:
     assert not plain(tmp_path, revision_file("a", upgrade=line))
+
+
+def test_what_a_docstring_says_does_nothing(tmp_path: Path) -> None:
+    message = "connect, commit and import os"
+    assert plain(tmp_path, revision_file("a", message=message))
+    assert not plain(tmp_path, revision_file("a", message=message, upgrade="op.execute(__doc__)"))
+    assert not plain(tmp_path, '"""a""";' + revision_file("a", message=message))
