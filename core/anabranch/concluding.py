@@ -10,12 +10,12 @@ from anabranch.database import Database
 from anabranch.errors import AnabranchError, HookError, RunInterrupted
 from anabranch.hooks import Hooks
 from anabranch.ledger import Ledger
-from anabranch.outcomes import Failed
 from anabranch.reading import Reading
 from anabranch.recorder import Recorder
 from anabranch.revision import CORE
 from anabranch.seeding import sow, unannounced
 from anabranch.setbacks import Setbacks
+from anabranch.undone import Failed
 from anabranch.wording import counted
 
 

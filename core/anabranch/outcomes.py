@@ -1,4 +1,4 @@
-"""What became of a run: what it applied, and what failed and was skipped if it kept going."""
+"""What became of a run."""
 
 from __future__ import annotations
 
@@ -6,26 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from anabranch.errors import AnabranchError
     from anabranch.problems import Problem
     from anabranch.revision import RevisionKey
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """What failed: a revision, or with an empty *revision* what its owner does after a run."""
-
-    owner: str
-    revision: str
-    error: AnabranchError
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A revision that was not run, and why, in words that follow "it was skipped:"."""
-
-    key: RevisionKey
-    reason: str
+    from anabranch.undone import Failed, Skipped
 
 
 @dataclass(frozen=True, slots=True)

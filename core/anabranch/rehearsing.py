@@ -32,8 +32,9 @@ from anabranch.errors import (
 from anabranch.events import listening
 from anabranch.ledger import is_commit
 from anabranch.listening import unheard
+from anabranch.readiness import make_ready
 from anabranch.revision import RevisionKey
-from anabranch.upgrading import UpgradeOptions, make_ready, run_upgrade
+from anabranch.upgrading import UpgradeOptions, run_upgrade
 from anabranch.wording import counted
 
 _TIMEOUT = 30.0  # seconds for a program that has locked the database

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from anabranch.connections import is_usable
 from anabranch.errors import AnabranchError, BlockedError, IncompleteError, LockError
-from anabranch.outcomes import Failed, Skipped, Upgrade
+from anabranch.outcomes import Upgrade
 from anabranch.planning import Step
 from anabranch.revision import CORE, RevisionKey
+from anabranch.undone import Failed, Skipped
 from anabranch.wording import counted
 
 

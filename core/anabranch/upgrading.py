@@ -14,10 +14,8 @@ from anabranch.access import Access
 from anabranch.errors import (
     UNTOUCHED,
     AnabranchError,
-    IntegrityError,
     LockError,
     RefusedError,
-    RequirementError,
     UsageError,
 )
 from anabranch.listening import SILENT, Listener
@@ -25,8 +23,6 @@ from anabranch.names import HEADS, NOTHING
 from anabranch.outcomes import Upgrade
 
 if TYPE_CHECKING:
-    from anabranch.executor import Executor
-    from anabranch.guards import Guard
     from anabranch.planning import Plan
     from anabranch.problems import Problem
     from anabranch.reading import Reading
@@ -137,15 +133,6 @@ def require_digest(plan: Plan, digest: str | None) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ReadyRun:
-    """A plan and what runs it; without the owners of *broken* hooks."""
-
-    executor: Executor
-    plan: Plan
-    broken: tuple[Problem, ...]
-
-
 def _run(
     access: Access,
     connection: sa.Connection,
@@ -159,6 +146,7 @@ def _run(
     # Not needed where nothing is pending, which is most starts.
     from anabranch.backup import backed_up, only_creates
     from anabranch.leftovers import remaining
+    from anabranch.readiness import make_ready
     from anabranch.setbacks import incomplete
 
     run = make_ready(access, connection, reading, plan, metadata, plugins, options)
@@ -186,73 +174,3 @@ def _run(
         if upgrade.failed:
             raise incomplete(upgrade)
     return upgrade
-
-
-def make_ready(
-    access: Access,
-    connection: sa.Connection,
-    reading: Reading,
-    plan: Plan,
-    metadata: Any,
-    plugins: Sequence[object],
-    options: UpgradeOptions,
-) -> ReadyRun:
-    """Load the hooks of who takes part in *plan*, and ask for their requirements.
-
-    :raises RequirementError: if one is not met.
-    :raises IntegrityError: if it is sure that something is in the way of *plan*.
-    :raises DestructiveError: if it is sure that *plan* would lose rows, and that is not allowed.
-    """
-    from anabranch.destructive import loss_guards
-    from anabranch.executor import Executor
-    from anabranch.hooks import Hooks
-    from anabranch.models import core_metadata
-    from anabranch.occupied import find_occupied
-    from anabranch.planning import make_plan
-
-    installation = access.installation
-    hooks = Hooks(plugins)
-    broken = tuple(
-        replace(problem, text=access.database.scrub(problem.text))
-        for problem in hooks.load(installation.discovery.owners, disabled=installation.disabled)
-    )
-    if broken:
-        left_out = installation.disabled | {problem.owner for problem in broken}
-        plan = make_plan(reading.graph, reading.applied, options.to, disabled=left_out)
-        require_digest(plan, options.digest)
-    unmet = hooks.requirements(connection)
-    connection.rollback()
-    if unmet:
-        raise RequirementError(
-            "Requirements are not met:\n" + "\n".join(f"  {text}" for text in unmet),
-            remedy="Provide them, or disable the plugins that ask for them.",
-        )
-    in_the_way = (
-        ()
-        if options.keep_going
-        else find_occupied(connection, access.recorder, plan, taking_up=options.take_up)
-    )
-    connection.rollback()
-    if in_the_way:
-        raise IntegrityError(in_the_way)
-    guards: tuple[Guard, ...] = ()
-    if plan and not options.allow_destructive:
-        guards = loss_guards(access.recorder, connection, reading, plan)
-    if options.take_up:
-        from anabranch.taking import guard_of_taking
-
-        guards += guard_of_taking(connection, access.recorder, plan, options.listener.notice)
-    finishes = not broken and (plugins or access.hooking)
-    executor = Executor(
-        database=access.database,
-        connection=connection,
-        recorder=access.recorder,
-        reading=reading,
-        metadata=core_metadata(metadata),
-        hooks=hooks,
-        listener=options.listener,
-        finished=access.hooks_digest if finishes else "",
-        lock=access.lock,
-        guards=guards,
-    )
-    return ReadyRun(executor, plan, broken)
