@@ -19,7 +19,7 @@ from benchmarks.results import store
 from benchmarks.trees import Kind, Tree
 
 OURS = "anabranch"
-FLOORS = ("raw", "core-bare", "core")
+FLOORS = ("raw", "core-bare", "core", "scripts")
 RIVALS = ("alembic", "alembic-per-migration", "quetz", "flask-alembic", "django", "yoyo")
 
 

@@ -6,6 +6,7 @@ reading, ordering or watching anything.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import io
 import json
@@ -15,7 +16,9 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +26,8 @@ import sqlalchemy as sa
 from benchmarks.trees import APPLICATION, Tree, write_django, write_site, write_yoyo
 
 Action = Callable[[], object]
+Maker = Callable[[str, str], None]
+"""Does what the revision with an id does, to the table with a name."""
 
 _ENV = """\
 from alembic import context
@@ -173,13 +178,51 @@ def core_bare(directory: Path, url: str) -> Action:
 
 def core(directory: Path, url: str) -> Action:
     """SQLAlchemy Core: the DDL and the rows that anabranch writes; transactions as it has them."""
+
+    def connected(connection: sa.Connection) -> Maker:
+        def make(_id: str, table: str) -> None:
+            if table:
+                _table(table).create(connection, checkfirst=False)
+
+        return make
+
+    return _recorded(directory, url, connected)
+
+
+def scripts(directory: Path, url: str) -> Action:
+    """As ``core``, but running the revision files: their text is read, as a checksum needs it,
+    the module imported and its upgrade() called with Alembic's operations.
+    """
+    from alembic.migration import MigrationContext
+    from alembic.operations import Operations
+
+    files = {path.stem: str(path) for path in directory.glob("site/*/migrations/versions/*.py")}
+
+    def connected(connection: sa.Connection) -> Maker:
+        context = MigrationContext.configure(connection)
+
+        def make(id_: str, _table: str) -> None:
+            loader = SourceFileLoader(id_, files[id_])
+            hashlib.sha256(loader.get_data(loader.path)).hexdigest()
+            module = ModuleType(id_)
+            loader.exec_module(module)
+            with Operations.context(context):
+                module.upgrade()
+
+        return make
+
+    return _recorded(directory, url, connected)
+
+
+def _recorded(directory: Path, url: str, connected: Callable[[sa.Connection], Maker]) -> Action:
+    """Make each revision with what *connected* returns, and write the rows that anabranch does."""
     rows = _rows(directory)
     metadata = sa.MetaData()
     revision, journal, item = _bookkeeping(metadata)
 
-    def one(connection: sa.Connection, owner: str, id_: str, down: str | None, table: str) -> None:
-        if table:
-            _table(table).create(connection, checkfirst=False)
+    def record(
+        connection: sa.Connection, owner: str, id_: str, down: str | None, table: str
+    ) -> None:
         about = {"owner": owner, "revision": id_, "distribution": "mill", "version": "1.0"}
         connection.execute(
             sa.insert(revision),
@@ -224,8 +267,10 @@ def core(directory: Path, url: str) -> Action:
         with sa.create_engine(url).connect() as connection:
             metadata.create_all(connection)
             connection.commit()
+            make = connected(connection)
             for owner, id_, down, table, _ddl in rows:
-                one(connection, owner, id_, down, table)
+                make(id_, table)
+                record(connection, owner, id_, down, table)
                 if connection.dialect.name != "sqlite":
                     connection.commit()
             connection.commit()
