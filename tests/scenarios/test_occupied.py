@@ -139,7 +139,7 @@ def test_a_rebuild_of_what_stayed_cannot_be_left_out(tmp_path: Path) -> None:
     before = store.schema
     failed = store.init_db("--take-up").expect(5)
     assert "AB127: gifts@g2 failed" in failed.err
-    assert "it rebuilds gift, where a purge left something" in failed.err
+    assert "it rebuilds gift, of which a purge left something" in failed.err
     assert store.schema == before
 
 
