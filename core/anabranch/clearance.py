@@ -15,8 +15,15 @@ from anabranch.errors import RefusedError
 from anabranch.estate import Estate
 from anabranch.objects import OwnedObject, TableName, unnamed
 from anabranch.rebuilds import RebuildGuard
-from anabranch.structure import CONSTRAINTS, read_structures
+from anabranch.structure import read_structures
 
+_KINDS = {
+    "foreign key": "foreignkey",
+    "index": "",
+    "unique constraint": "unique",
+    "check": "check",
+}
+"""What is on a table, in the order in which it goes, and Alembic's word for it."""
 _OTHERS = ("function", "procedure", "sequence", "type")
 
 
@@ -116,19 +123,26 @@ def _strip(connection: sa.Connection, table: TableName, parts: Sequence[OwnedObj
     schema = table.schema or None
     columns = [part.name for part in parts if part.kind == "column"]
     constraints = [part.name for part in parts if part.kind == "constraint"]
-    for part in parts:
-        if part.kind == "index":
-            operations.drop_index(part.name, table_name=table.name, schema=schema)
-    if connection.dialect.name == "sqlite" and (constraints or columns):
+    indexes = [part.name for part in parts if part.kind == "index"]
+    is_sqlite = connection.dialect.name == "sqlite"
+    # MariaDB needs an index for a foreign key, and has one more for a unique constraint.
+    for kind, type_ in _KINDS.items():
+        structure = read_structures(connection, [table]).get(table, {})
+        for name in sorted(name for of, name in structure if of == kind):
+            if kind == "index" and name in indexes:
+                operations.drop_index(name, table_name=table.name, schema=schema)
+            elif kind != "index" and name in constraints and not is_sqlite:
+                operations.drop_constraint(name, table.name, type_=type_, schema=schema)
+    if not is_sqlite:
+        # One may be computed from another.
+        altered, quote = _quoted(connection, table), connection.dialect.identifier_preparer.quote
+        _, failure = _drop_each(
+            connection, [f"ALTER TABLE {altered} DROP COLUMN {quote(name)}" for name in columns]
+        )
+        if failure is not None:
+            raise failure
+    elif constraints or columns:
         _strip_on_sqlite(connection, operations, table, columns, constraints)
-        return
-    structure = read_structures(connection, [table]).get(table, {})
-    kinds = {"foreign key": "foreignkey", "unique constraint": "unique", "check": "check"}
-    for kind, name in sorted(structure):
-        if kind in CONSTRAINTS and name in constraints:
-            operations.drop_constraint(name, table.name, type_=kinds[kind], schema=schema)
-    for column in columns:
-        operations.drop_column(table.name, column, schema=schema)
 
 
 def _strip_on_sqlite(
@@ -226,6 +240,10 @@ def _drop_tables(connection: sa.Connection, tables: Iterable[TableName]) -> None
                         )
                 targets[table] = set()
             continue
+        # A partition goes with the table that it is one of, which goes after those that inherit it.
+        statements = [f"DROP TABLE IF EXISTS {_quoted(connection, table)}" for table in free]
+        _, failure = _drop_each(connection, statements)
+        if failure is not None:
+            raise failure
         for table in free:
-            operations.drop_table(table.name, schema=table.schema or None)
             del left[table]

@@ -48,7 +48,7 @@ _ALTER = re.compile(
     _FLAGS,
 )
 INDEX = re.compile(
-    r"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?"
+    r"CREATE\s+(?:(?:UNIQUE|FULLTEXT|SPATIAL)\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?"
     rf"(?:{QUALIFIED}\s+)?ON\s+(?:ONLY\s+)?{QUALIFIED}",
     _FLAGS,
 )

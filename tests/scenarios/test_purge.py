@@ -585,6 +585,42 @@ def test_a_function_goes_by_its_arguments(tmp_path: Path, postgresql_database: D
     }
 
 
+HANGS_TOGETHER = {
+    "postgresql": (
+        "CREATE TABLE level (id integer, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day)",
+        "CREATE TABLE level_1 PARTITION OF level FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')",
+        "CREATE TABLE basis (id integer)",
+        "CREATE TABLE derived (more integer) INHERITS (basis)",
+    ),
+    "mariadb": (
+        "CREATE TABLE level (id INT PRIMARY KEY)",
+        "ALTER TABLE customer ADD COLUMN level_id INT, "
+        "ADD FOREIGN KEY (level_id) REFERENCES level (id)",
+        "ALTER TABLE customer ADD COLUMN twice INT GENERATED ALWAYS AS (level_id * 2) VIRTUAL",
+        "ALTER TABLE product ADD CONSTRAINT uq_two UNIQUE (id)",
+        "CREATE FULLTEXT INDEX ix_words ON customer (name)",
+    ),
+}
+
+
+@pytest.mark.parametrize("backend", HANGS_TOGETHER)
+def test_what_hangs_together_goes_in_an_order_that_works(
+    tmp_path: Path, backend: str, request: pytest.FixtureRequest
+) -> None:
+    """Partitions and what inherits; an index that a foreign key needs, a column of a column."""
+    store = Store(tmp_path, request.getfixturevalue(f"{backend}_database"))
+    store.core(*CORE)
+    store.upgrade()
+    before = store.schema
+    upgrade = "\n".join(f"op.execute({each!r})" for each in HANGS_TOGETHER[backend])
+    store.plugin("loyalty", revision_file("l1", depends="c2", upgrade=upgrade))
+    store.upgrade()
+    store.uninstall("loyalty")
+    store.db("purge", "loyalty", "--yes").expect()
+    assert store.schema == before
+    assert not [item for item in store.objects if "loyalty" in item]
+
+
 def test_a_trigger_follows_the_table_that_gets_another_name(every_store: Store) -> None:
     """In a later revision of somebody else's, or in that which makes it, and then it goes."""
     store, backend = every_store, every_store.database.backend
