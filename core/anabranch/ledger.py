@@ -234,11 +234,11 @@ class Ledger:
                 shift.ids_new,
             ),
         )
-        self._require_same(tenure.learn(answers))
+        self._require_same(tenure.learn(answers), tenure)
         self._notes += [entry for entry in waiting.events if not entry.revision]
         self._written += [*(row.key for row in waiting.applied), *waiting.reverted]
 
-    def _require_same(self, transaction: int) -> None:
+    def _require_same(self, transaction: int, tenure: Tenure) -> None:
         """Compare the open *transaction* with the one that a script began in, if it ended none.
 
         One that it ended unseen kept all but the records, which the next commit adds.
@@ -251,19 +251,10 @@ class Ledger:
         if transaction == mark[0]:
             self._transaction = transaction
             return
-        if self._status(mark[0]) != "committed":
+        if tenure.status(mark[0]) != "committed":
             raise LostWorkError("it rolled back its transaction in a way that nobody could see")
         self._count_commit()
         self.committing = False
-
-    def _status(self, transaction: int) -> str:
-        """Return what PostgreSQL says of a *transaction*, past whoever listens."""
-        cursor = self._connection.connection.cursor()
-        try:
-            cursor.execute(f"SELECT txid_status({transaction})")
-            return str((cursor.fetchone() or ("",))[0])
-        finally:
-            cursor.close()
 
     def discard(self) -> None:
         """Forget what is not committed: the transaction it was done in is gone."""
@@ -348,23 +339,17 @@ class Ledger:
         """
         self._judge = _nothing
         mark, self._mark = self._mark, None
-        if mark is None or mark[1:] != (self.commits, self.rollbacks):
+        tenure = self._tenure
+        if tenure is None or mark is None or mark[1:] != (self.commits, self.rollbacks):
             return
         if self._is_plain and not failed:
             self._unasked = mark
             return
-        raw: Any = self._connection.connection
         if failed:
-            raw.rollback()
-        cursor = raw.cursor()
-        try:
-            cursor.execute("SELECT txid_current_if_assigned()")
-            if cursor.fetchone()[0] == mark[0]:
-                self._transaction = mark[0]
-                return
-        finally:
-            cursor.close()
-        if self._status(mark[0]) == "committed":
+            self._connection.connection.rollback()
+        if tenure.holds(mark[0]):
+            self._transaction = mark[0]
+        elif tenure.status(mark[0]) == "committed":
             self._count_commit()
             self.committing = False
         elif not failed:

@@ -202,3 +202,21 @@ class Tenure:
         if not is_owned:
             raise LockLostError
         return int(transaction)
+
+    def holds(self, transaction: int) -> bool:
+        """Tell whether *transaction* is the one that is open."""
+        return bool(self._answer("SELECT txid_current_if_assigned()") == transaction)
+
+    def status(self, transaction: int) -> str:
+        """Return what PostgreSQL says of a *transaction*: ``committed`` or ``aborted``."""
+        return str(self._answer(f"SELECT txid_status({transaction})"))
+
+    def _answer(self, question: str) -> Any:
+        """Ask past whoever listens to the connection."""
+        cursor = self._connection.connection.cursor()
+        try:
+            cursor.execute(question)
+            (answer,) = cursor.fetchone() or (None,)
+            return answer
+        finally:
+            cursor.close()
