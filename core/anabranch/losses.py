@@ -21,6 +21,16 @@ _PARTITIONS = sa.text(
     "WHERE table_schema = coalesce(:schema, DATABASE()) AND table_name = :table"
 )
 _TEXTS = {"char", "character", "varchar", "character varying", "text", "nvarchar", "nchar"}
+_SYNONYMS = {
+    **dict.fromkeys(("bool", "boolean", "int1"), "tinyint"),
+    "int2": "smallint",
+    "int3": "mediumint",
+    "int4": "int",
+    "int8": "bigint",
+    **dict.fromkeys(("dec", "fixed", "number", "numeric"), "decimal"),
+    "real": "double",
+    "timestamp": "datetime",
+}  # of MariaDB
 _INTEGERS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "integer": 32, "bigint": 64}
 
 
@@ -185,7 +195,7 @@ class Asker:
         if dialect.name == "postgresql":
             old = was.compile(dialect)
             return f"CAST(CAST({column} AS {type_}) AS {old}) IS DISTINCT FROM {column}"
-        return _changed_on_mariadb(column, type_)
+        return _changed_on_mariadb(column, was, type_)
 
     def _count(self, columns: dict[str, Any], where: str) -> int:
         """Count rows, after a look whether there is one at all."""
@@ -215,20 +225,37 @@ def _holds_all(was: sa.types.TypeEngine[Any], type_: str) -> bool:
     return was.length is not None and was.length <= int(size)
 
 
-def _changed_on_mariadb(column: str, type_: str) -> str:
+def _changed_on_mariadb(column: str, was: sa.types.TypeEngine[Any], type_: str) -> str:
     match = _SIZED.match(type_)
     if match is None:
         return ""
     name, size, scale, more = match[1].lower(), match[2], match[3] or "0", match[4].lower()
+    name = _SYNONYMS.get(name, name)
+    is_text = isinstance(was, sa.String) and not isinstance(was, sa.Enum)
     if name in _TEXTS and size:
         return f"CHAR_LENGTH({column}) > {size}"
     if name in _INTEGERS:
         bits = _INTEGERS[name]
         low, high = (0, 2**bits) if more == "unsigned" else (-(2 ** (bits - 1)), 2 ** (bits - 1))
-        return f"{column} <> ROUND({column}) OR {column} < {low} OR {column} >= {high}"
-    if name in {"decimal", "numeric"} and size:
-        return f"{column} <> CAST({column} AS DECIMAL({size}, {scale}))"
-    return f"{column} <> CAST({column} AS DATE)" if name == "date" else ""
+        beyond = f"{column} <> ROUND({column}) OR {column} < {low} OR {column} >= {high}"
+        if is_text:  # a number is what it was, a code such as 007 is not
+            beyond += f" OR CAST(CAST({column} AS SIGNED) AS CHAR) <> {column}"
+        elif isinstance(was, sa.Enum):
+            beyond += f" OR CAST({column} + 0 AS CHAR) <> CAST({column} AS CHAR)"
+        return beyond
+    if name == "decimal":
+        return f"{column} <> CAST({column} AS DECIMAL({size or 10}, {scale}))"
+    if name in {"float", "double"} and size and match[3]:
+        return f"{column} <> ROUND({column}, {scale})"
+    if name in {"float", "double"}:
+        if name == "double" and isinstance(was, sa.Float):
+            return ""
+        exact = f"CAST({column} AS DECIMAL(65, 30))"
+        return f"{exact} <> CAST(CAST({column} AS {name}) AS DECIMAL(65, 30))"
+    if name in {"date", "time", "datetime"}:
+        digits = "" if name == "date" else f"({size or 0})"
+        return f"{column} <> CAST({column} AS {name}{digits})"
+    return ""
 
 
 def _find(columns: Collection[str], name: str) -> str:
