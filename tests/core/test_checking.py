@@ -223,3 +223,22 @@ def test_table_that_models_lack_entirely(workbench: Workbench) -> None:
         "unwritten table stall.stall",
         "unwritten column product.stalls",
     }
+
+
+def test_tables_in_a_circle_that_no_model_has_are_told_of(
+    tmp_path: Path, database: Database
+) -> None:
+    """Only a revision that drops them could not be written."""
+    key = "with op.batch_alter_table('egg') as batch:\n"
+    key += "    batch.create_foreign_key('fk_egg_hen', 'hen', ['hen_id'], ['id'])"
+    hen = "op.create_table('hen', sa.Column('id', sa.Integer, primary_key=True),\n"
+    hen += "    sa.Column('egg_id', sa.Integer, sa.ForeignKey('egg.id', name='fk_hen_egg')))"
+    egg = "op.create_table('egg', sa.Column('id', sa.Integer, primary_key=True),\n"
+    egg += "    sa.Column('hen_id', sa.Integer))"
+    made = f"{egg}\n{hen}\n{key}"
+    circle = revision_file("a1", labels="a", depends="c4", upgrade=made)
+    workbench = Workbench(tmp_path, database)
+    workbench.develop(market(), plugin("a", models="", migrations=True, revisions=(circle,)))
+    workbench.init_db()
+    found = check(workbench, code=4)
+    assert {"unwritten table egg.egg", "unwritten table hen.hen"} <= set(found["a"])

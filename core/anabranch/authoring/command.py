@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from anabranch.authoring import dependencies
 from anabranch.authoring.comparison import Scope, compare
+from anabranch.authoring.cycles import refuse_dropped_cycles
 from anabranch.authoring.enums import Enums
 from anabranch.authoring.naming import constraints_named
 from anabranch.authoring.nulls import nulls_refused
@@ -68,6 +69,7 @@ def write_revision(
         models.default_schema = connection.dialect.default_schema_name or ""
         scope = Scope.of(owner.name, models, recorded, strangers(discovery, reading, models))
         upgrade, context = compare(connection, scope)
+        refuse_dropped_cycles(upgrade, models)
         if scope.withheld:
             report(
                 f"Left alone, since it may be of {', '.join(sorted(scope.strangers))}, and nothing "

@@ -17,8 +17,6 @@ def part_cycles(upgrade: ops.UpgradeOps, models: Models) -> None:
     """Add keys to tables that are created later once these are there.
 
     A key that the models mark with ``use_alter`` is one too: CREATE TABLE would leave it out.
-
-    :raises UsageError: if tables are dropped whose keys form a cycle.
     """
     created = [item for item in upgrade.ops if isinstance(item, ops.CreateTableOp)]
     waiting = {models.name_of(item.schema, item.table_name) for item in created}
@@ -41,7 +39,6 @@ def part_cycles(upgrade: ops.UpgradeOps, models: Models) -> None:
                     schema=operation.schema,
                 )
             )
-    _refuse_dropped_cycles(upgrade, models)
 
 
 def _added(key: sa.ForeignKeyConstraint) -> ops.CreateForeignKeyOp:
@@ -50,7 +47,11 @@ def _added(key: sa.ForeignKeyConstraint) -> ops.CreateForeignKeyOp:
     return operation
 
 
-def _refuse_dropped_cycles(upgrade: ops.UpgradeOps, models: Models) -> None:
+def refuse_dropped_cycles(upgrade: ops.UpgradeOps, models: Models) -> None:
+    """Refuse to write a revision that drops tables whose keys form a cycle.
+
+    :raises UsageError: then.
+    """
     gone: set[TableName] = set()
     for operation in upgrade.ops:
         if isinstance(operation, ops.DropTableOp):
