@@ -1,4 +1,4 @@
-"""Our own records while revisions run: a script must not take applied revisions out of them."""
+"""Our own records while revisions run: nobody else must take applied revisions out of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from anabranch.recorder import Recorder
 class BookGuard(Guard):
     """Refuses a revision that takes applied ones out of the record: they would all run again.
 
-    Only those that speak of the table, or could reach it unheard, are looked at.
+    Only those that speak of the table, or could reach it unheard, are looked at; so are hooks and
+    seeds of plugins that speak of it.
 
     :param is_ours: tells whether what is sent right now is not the script's.
     """
@@ -53,11 +54,28 @@ class BookGuard(Guard):
 
     def check(self, step: Step, touched: frozenset[TableName]) -> None:  # noqa: ARG002
         if self._before is not None and self._count() < self._before:
-            raise GuardError(
-                f"it takes revisions that are applied out of {self._recorder.revision_table}, "
-                "which only anabranch writes: they would run again.",
-                step,
-            )
+            raise GuardError(self._told, step)
+
+    @contextmanager
+    def judging(self) -> Generator[None, None, None]:
+        """Judge what a hook or a seed does while the block runs.
+
+        :raises RuntimeError: if it takes applied revisions out of the record.
+        """
+        self._before, self._is_running = None, True
+        try:
+            yield
+        finally:
+            self._is_running = False
+        if self._before is not None and self._count() < self._before:
+            raise RuntimeError(self._told)
+
+    @property
+    def _told(self) -> str:
+        return (
+            f"it takes revisions that are applied out of {self._recorder.revision_table}, "
+            "which only anabranch writes: they would run again."
+        )
 
     def _hear(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         if (

@@ -8,7 +8,7 @@ from sqlalchemy import exc
 from anabranch.chronicle import Chronicle
 from anabranch.database import Database
 from anabranch.errors import AnabranchError, HookError, RunInterrupted
-from anabranch.hooks import Hooks
+from anabranch.hooks import Hooks, Judge
 from anabranch.ledger import Ledger
 from anabranch.reading import Reading
 from anabranch.recorder import Recorder
@@ -30,12 +30,14 @@ def conclude(
     chronicle: Chronicle,
     setbacks: Setbacks,
     finished: str,
+    judge: Judge,
 ) -> tuple[str, ...]:
     """Let plugins know of a run, and put their seeds in place, each in a transaction of its own.
 
     :param reading: what was read before the run.
     :param setbacks: of a run that kept going: the failure of a hook or a seed becomes one of them.
     :param finished: what the journal says at the end; empty for nothing.
+    :param judge: surrounds each hook and seed, and raises if that does what it must not do.
     :returns: the seeds that were put in place, in words.
     :raises AnabranchError: with exit code 6, if a hook or a seed fails.
     :raises RunInterrupted: at a signal.
@@ -49,7 +51,9 @@ def conclude(
                 # Also of runs before this one that did not come that far.
                 revisions = unannounced(recorder.events(connection))
                 if revisions:
-                    hooks.notify("anabranch_after_run", connection=connection, revisions=revisions)
+                    hooks.notify(
+                        "anabranch_after_run", judge, connection=connection, revisions=revisions
+                    )
         applied = {*reading.state.applied, *ledger.committed}
         graph = reading.graph
         sown = sow(
@@ -65,6 +69,7 @@ def conclude(
             ledger=ledger,
             run=chronicle.run,
             actor=chronicle.actor,
+            judge=judge,
         )
         if finished and chronicle.has_journal and not setbacks:
             with connection.begin():

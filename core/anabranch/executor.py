@@ -128,8 +128,8 @@ class Executor:
         self._replay = (
             Replay(connection, recorder, self._is_ours) if database.dialect == "mysql" else None
         )
-        books = BookGuard(connection, recorder, self._is_ours)
-        self._guards = (books, *lock_guards(lock), *guards)
+        self._books = BookGuard(connection, recorder, self._is_ours)
+        self._guards = (self._books, *lock_guards(lock), *guards)
         if self._replay is not None:
             for guard in self._guards:
                 guard.trust(self._replay.is_finished)
@@ -210,6 +210,7 @@ class Executor:
                         chronicle=self._chronicle,
                         setbacks=self.setbacks,
                         finished=self._finished,
+                        judge=self._books.judging,
                     )
         return tuple(self._ledger.committed)
 
@@ -408,6 +409,8 @@ class Executor:
         ledger.settle()
         if ledger.rollbacks != rollbacks:
             ledger.check_rollback()
+        if self._is_hooked:  # what the script did is not the hook's
+            self._books.check(step, frozenset())
         self._notify_of(plan, "anabranch_after_revision", step)
         touched = run.tracker.touched()
         for guard in run.guards:
@@ -456,7 +459,7 @@ class Executor:
     def _notify(self, plan: Plan, hook: str, **arguments: Any) -> None:
         """Call a hook of plugins; those that there are speak of upgrades."""
         if plan.direction == "upgrade":
-            self._hooks.notify(hook, connection=self._connection, **arguments)
+            self._hooks.notify(hook, self._books.judging, connection=self._connection, **arguments)
 
     def _tell(self, progress: Progress) -> None:
         """Report, but let no reader who went away fail a revision."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import operator
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import pluggy
@@ -17,6 +18,10 @@ from anabranch.revision import CORE
 from anabranch.wording import text_of
 from anabranch_plugins_api import MigrationSource, Seed, hookspecs
 
+Judge = Callable[[], AbstractContextManager[object]]
+"""Surrounds code of a plugin, and raises if that did what it must not do."""
+
+_ABORTED = 3  # libpq's PQTRANS_INERROR
 _Item = TypeVar("_Item")
 
 
@@ -109,16 +114,19 @@ class Hooks:
         """Tell whether some plugin implements one of the hooks *names*."""
         return any(getattr(self._manager.hook, name).get_hookimpls() for name in names)
 
-    def notify(self, name: str, **arguments: Any) -> None:
+    def notify(self, name: str, judge: Judge = nullcontext, **arguments: Any) -> None:
         """Call a hook that returns nothing."""
-        for _ in self.call(name, **arguments):
+        for _ in self.call(name, judge, **arguments):
             pass
 
-    def call(self, name: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
+    def call(
+        self, name: str, judge: Judge = nullcontext, **arguments: Any
+    ) -> Iterator[tuple[str, Any]]:
         """Call every plugin's implementation of *name* and yield owner and result.
 
         One at a time and not through pluggy's caller, to know whose failed.
 
+        :param judge: surrounds each, and raises if that did what it must not do.
         :raises HookError: if one raises something that is not an error of ours.
         """
         order = [registered for registered, _ in self._manager.list_name_plugin()]
@@ -126,12 +134,16 @@ class Hooks:
         for implementation in sorted(implementations, key=lambda i: order.index(i.plugin_name)):
             chosen = {argument: arguments[argument] for argument in implementation.argnames}
             try:
-                result = implementation.function(**chosen)
-                if (connection := arguments.get("connection")) is not None and connection.closed:
-                    raise RuntimeError("it closed the connection")
-            except AnabranchError:
+                with judge():
+                    result = implementation.function(**chosen)
+                    connection = arguments.get("connection")
+                    if connection is not None and connection.closed:
+                        raise RuntimeError("it closed the connection")
+                    if judge is not nullcontext:
+                        require_usable(connection)
+            except (AnabranchError, KeyboardInterrupt):
                 raise
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 raise HookError(
                     f"The hook {name} of {implementation.plugin_name} failed: "
                     f"{type(error).__name__}: {text_of(error)}",
@@ -139,6 +151,19 @@ class Hooks:
                     remedy=f"Mend or disable the plugin {implementation.plugin_name}.",
                 ) from error
             yield implementation.plugin_name, result if result is not None else ()
+
+
+def require_usable(connection: Any) -> None:
+    """Find out whether the code of a plugin left *connection* so that others can go on with it.
+
+    :raises RuntimeError: if it did not.
+    """
+    if connection.closed or connection.invalidated:
+        raise RuntimeError("it closed the connection")
+    raw = connection.connection.dbapi_connection
+    # PostgreSQL's drivers know it without asking.
+    if getattr(getattr(raw, "info", None), "transaction_status", None) == _ABORTED:
+        raise RuntimeError("it went on after an error, which had ended the transaction")
 
 
 def import_for(owner: Owner, value: str) -> Any:

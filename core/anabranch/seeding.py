@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from anabranch.database import Database
 from anabranch.errors import HookError
 from anabranch.failures import cause_of
+from anabranch.hooks import Judge, require_usable
 from anabranch.ledger import Ledger
 from anabranch.recorder import Event, Recorder, State, now
 from anabranch_plugins_api import Seed
@@ -23,6 +24,7 @@ def sow(
     ledger: Ledger,
     run: str,
     actor: str,
+    judge: Judge,
 ) -> tuple[str, ...]:
     """Put in place the rows of *seeds* that are not yet, in this version or a later one.
 
@@ -30,6 +32,7 @@ def sow(
     put in place, in words.
 
     :param seeds: with the owners they are of.
+    :param judge: surrounds each, and raises if that does what it must not do.
     :param run: the run that the journal is to name, as *actor* is who started it.
     :raises HookError: for the first that failed, once the others had their turn.
     """
@@ -45,11 +48,13 @@ def sow(
         detail = f"{seed.name} {seed.version}"
         try:
             with connection.begin():
-                seed.run(connection)
-                if connection.closed:
-                    raise RuntimeError("it closed the connection")
+                with judge():
+                    seed.run(connection)
+                    require_usable(connection)
                 ledger.note(Event("seeded", now(), run, owner, actor=actor, detail=detail))
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             failure = failure or _failure(owner, seed, error, database)
         else:
             sown.append(f"{owner}: {detail}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -573,3 +574,63 @@ def test_json_of_the_status_needs_no_plugin_either(sqlite_store: Store) -> None:
     sqlite_store.plugin("billing", hooks="1 / 0", models="1 / 0")
     found = json.loads(sqlite_store.db("status", "--json").expect(0).out)
     assert found["status"] == "pending"
+
+
+# -- plugins that do what they must not do
+
+
+def acting(hook: str, body: str) -> str:
+    """A hook module whose *hook*, or seed, runs *body* with the connection."""
+    act = f"def act(connection):\n{textwrap.indent(body, '    ')}\n@hookimpl\n"
+    give = f"def anabranch_{hook}(connection):\n    act(connection)\n"
+    if hook == "seeds":
+        give = "def anabranch_seeds():\n    return [Seed('rows', act)]\n"
+    return f"from anabranch_plugins_api import Seed, hookimpl\n{act}{give}"
+
+
+@pytest.mark.parametrize("hook", ["before_revision", "after_revision", "after_run", "seeds"])
+def test_no_hook_takes_applied_revisions_out_of_the_record(store: Store, hook: str) -> None:
+    """They would run again; the plugin is named, and the run goes on once it is mended."""
+    store.core(CREATE)
+    store.upgrade()
+    store.core(CREATE, revision_file("c2", down="c1", upgrade=table("two")))
+    forget = "connection.exec_driver_sql('DELETE FROM anabranch_revision')"
+    store.plugin("billing", hooks=acting(hook, forget))
+    failed = store.init_db("--no-backup").expect(5 if "revision" in hook else 6)
+    assert "of billing failed: RuntimeError: it takes revisions that are applied" in failed.err
+    assert "core@c1" in store.applied
+    store.plugin("billing", hooks=acting(hook, "pass"))
+    store.init_db("--no-backup").expect(0)
+    assert store.applied == {"core@c1", "core@c2"}
+
+
+@pytest.mark.parametrize("hook", ["before_revision", "seeds"])
+@pytest.mark.parametrize("raised", ["GeneratorExit", "BaseException('odd')"])
+def test_whatever_a_hook_raises_is_its_failure(sqlite_store: Store, hook: str, raised: str) -> None:
+    sqlite_store.core(CREATE)
+    sqlite_store.plugin("billing", hooks=acting(hook, f"raise {raised}"))
+    failed = sqlite_store.init_db().expect(6 if hook == "seeds" else 5)
+    assert f"of billing failed: {raised.partition('(')[0]}" in failed.err
+    assert "Traceback" not in failed.err
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("connection.invalidate()", "it closed the connection"),
+        (
+            "try:\n    connection.exec_driver_sql('SELEKT')\nexcept Exception:\n    pass",
+            "it went on after an error, which had ended the transaction",
+        ),
+    ],
+)
+def test_a_hook_that_leaves_the_connection_unusable_is_named(
+    postgresql_store: Store, body: str, told: str
+) -> None:
+    """Not the revision that would be the next to meet it."""
+    postgresql_store.core(CREATE)
+    postgresql_store.plugin("billing", hooks=acting("before_revision", body))
+    failed = postgresql_store.init_db().expect(5)
+    assert f"anabranch_before_revision of billing failed: RuntimeError: {told}" in failed.err
+    postgresql_store.uninstall("billing")
+    postgresql_store.init_db().expect(0)
