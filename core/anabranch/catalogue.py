@@ -57,6 +57,11 @@ class Catalogue:
         """Yield the name and the statement of every table."""
         yield from self.rows("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
 
+    def indexes(self, table: str) -> set[str]:
+        """Return the names of what CREATE INDEX made on *table*: also those on expressions."""
+        rows = self.rows(f"PRAGMA index_list({quoted(table)})")
+        return {row[1] for row in rows if row[3] == "c"}
+
     def counter(self, table: str) -> int | None:
         """Return the last id that AUTOINCREMENT gave; None if it gave none."""
         if not self.sql("sqlite_sequence"):

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine.reflection import ObjectKind
 
+from anabranch.catalogue import Catalogue
 from anabranch.objects import TableName, unnamed
 from anabranch.statements import tokens
 
@@ -131,6 +132,12 @@ def _read(inspector: sa.Inspector, schema: str, names: list[str]) -> dict[str, S
                 parts[name]["index", index["name"] or ""] = Part(
                     _index(index), tuple(filter(None, index["column_names"]))
                 )
+    if isinstance(inspector.bind, sa.Connection) and dialect.name == "sqlite":
+        catalogue = Catalogue(inspector.bind)
+        for name, found in parts.items():  # reflection leaves out indexes on expressions
+            for index in catalogue.indexes(name):
+                if ("index", index) not in found:
+                    found["index", index] = Part(" ".join((catalogue.sql(index) or "").split()))
     return dict(parts)
 
 

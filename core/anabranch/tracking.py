@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from anabranch.catalogue import Catalogue
 from anabranch.events import listening
 from anabranch.objects import (
     STANDING,
@@ -401,12 +402,20 @@ class ObjectTracker:
             uniques = inspector.get_unique_constraints(name, schema)
             keys = inspector.get_foreign_keys(name, schema)
             checks = inspector.get_check_constraints(name, schema)
+            is_sqlite = self._connection.dialect.name == "sqlite"
+            # Reflection leaves out SQLite's indexes on expressions.
+            indexes = Catalogue(self._connection).indexes(name) if is_sqlite else ()
             return {
                 "column": frozenset(each["name"] for each in inspector.get_columns(name, schema)),
                 "index": frozenset(
-                    str(each["name"])
-                    for each in inspector.get_indexes(name, schema)
-                    if not each.get("duplicates_constraint")
+                    [
+                        *indexes,
+                        *(
+                            str(each["name"])
+                            for each in inspector.get_indexes(name, schema)
+                            if not each.get("duplicates_constraint")
+                        ),
+                    ]
                 ),
                 "constraint": frozenset(
                     [

@@ -177,6 +177,21 @@ def test_the_databases_own_dump_of_the_schema_is_what_it_was(
     assert own_dump(database) == before
 
 
+def test_an_index_on_an_expression_goes_too(tmp_path: Path, every_database: Database) -> None:
+    """SQLite's reflection does not see it; MariaDB has none, so there it is on a column."""
+    store = Store(tmp_path, every_database)
+    store.core(*CORE)
+    store.upgrade()
+    of = "name" if every_database.backend == "mariadb" else "lower(name)"
+    made = f"op.execute('CREATE INDEX ix_low ON customer ({of})')"
+    store.plugin("loyalty", revision_file("l1", depends="c2", upgrade=made))
+    store.upgrade()
+    assert "index customer.ix_low loyalty@l1" in store.objects
+    store.uninstall("loyalty")
+    store.db("purge", "loyalty", "--yes").expect()
+    every_database.execute(f"CREATE INDEX ix_low ON customer ({of})")
+
+
 def test_nothing_goes_before_somebody_agreed(store: Store) -> None:
     """Without a terminal it must be said; what would go is shown all the same."""
     store.plugin("loyalty", *LOYALTY)
