@@ -234,7 +234,7 @@ def _run_command(
     notice: Callable[[str], object],
 ) -> Backup | None:
     folder = BackupFolder(deployment.directory / FOLDER, access.application, ".backup")
-    started = time.monotonic()
+    started, part = time.monotonic(), None
     try:
         path = folder.prepare(run)
         part = part_of(path)
@@ -257,12 +257,17 @@ def _run_command(
             notice(f"Backup    by the configured command ({time.monotonic() - started:.1f} s)")
             return None
         part.replace(path)
-    except (CopyError, OSError) as error:
-        raise _failed("The configured backup_command failed", error) from error
+    except BaseException as error:
+        if part is not None:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+        if isinstance(error, (CopyError, OSError, ValueError)):  # a word with a null in it
+            raise _failed("The configured backup_command failed", error) from error
+        raise
     return _finish(access, connection, folder, path, started, notice)
 
 
-def _failed(what: str, error: CopyError | OSError) -> BackupError:
+def _failed(what: str, error: CopyError | OSError | ValueError) -> BackupError:
     cause = str(error)
     if isinstance(error, OSError):
         cause = f"{error.filename}: {error.strerror}"

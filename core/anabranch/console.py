@@ -27,13 +27,18 @@ _COMMAND = re.compile(r"(?<=')\S+(?= (?:init-db|make-migrations|db [a-z]))")
 _STDOUT, _OPTIONS = f"{__name__}.stdout", f"{__name__}.options"
 
 
-def say(text: str = "") -> None:
-    click.echo(text)
+# What moves a terminal's cursor or turns its text round: errors quote what others wrote.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Write *text* to standard output, or to standard error, as nothing but text."""
+    click.echo(_CONTROLS.sub("?", text), err=err)
 
 
 def say_note(text: str) -> None:
     """Write what an operator should know while a run goes on, to standard error."""
-    click.echo(f"Note: {text}", err=True)
+    say(f"Note: {text}", err=True)
 
 
 def say_json(content: dict[str, Any]) -> None:
@@ -75,24 +80,24 @@ def call_with(options: str) -> None:
 def say_problems(problems: Iterable[Problem]) -> None:
     """Write warnings and faults to standard error, each with its remedy."""
     for problem in problems:
-        click.echo(f"{problem.level.capitalize()} {problem.code}: {problem.text}", err=True)
+        say(f"{problem.level.capitalize()} {problem.code}: {problem.text}", err=True)
         if problem.remedy:
-            click.echo(f"  {as_called(problem.remedy)}", err=True)
+            say(f"  {as_called(problem.remedy)}", err=True)
 
 
 def say_failure(error: AnabranchError) -> None:
     """Write what happened, where the database stands and what to do, to standard error."""
-    click.echo(f"Error {error.code}: {as_called(error.what)}", err=True)
-    click.echo(f"State: {error.state}", err=True)
+    say(f"Error {error.code}: {as_called(error.what)}", err=True)
+    say(f"State: {error.state}", err=True)
     if error.remedy:
-        click.echo(f"Next:  {as_called(error.remedy)}", err=True)
+        say(f"Next:  {as_called(error.remedy)}", err=True)
 
 
 def say_interrupt(error: AnabranchError) -> None:
     """Write what was interrupted and where the database stands, to standard error."""
-    click.echo(error.what, err=True)
-    click.echo(f"State: {error.state}", err=True)
-    click.echo(f"Next:  {error.remedy}", err=True)
+    say(error.what, err=True)
+    say(f"State: {error.state}", err=True)
+    say(f"Next:  {error.remedy}", err=True)
 
 
 def failure_json(error: AnabranchError) -> dict[str, Any]:

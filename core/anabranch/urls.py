@@ -166,6 +166,7 @@ def _spellings(secret: str) -> Iterator[str]:
     # Within a longer text Python may have to escape a quote that it would not here.
     yield from (secret, repr(secret)[1:-1], repr(f'{secret}"')[1:-2], ascii(f'{secret}"')[1:-2])
     yield from (json.dumps(secret, ensure_ascii=plain)[1:-1] for plain in (True, False))
+    yield " ".join(f"<{secret}>".split())[1:-1]  # as in a text that is made one line
     yield from (secret.replace("'", "''"), secret.replace("\\", "\\\\").replace("'", "\\'"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sqlite3
@@ -336,6 +337,14 @@ def test_a_backup_command_that_fails_stops_the_run(served: Store) -> None:
     served.configure("[migrations]\nbackup_command = 'no-such-command --x'\n")
     assert "no-such-command: No such file" in served.init_db().expect(8).err
     served.init_db("--no-backup").expect()
+
+
+@pytest.mark.parametrize("command", [["sh", "-c", "echo half > {output}; exit 3"], ["a\0b"]])
+def test_a_backup_command_that_fails_leaves_nothing(served: Store, command: list[str]) -> None:
+    served.configure(f"[migrations]\nbackup_command = {json.dumps(command)}\n")
+    failed = served.init_db().expect(8)
+    assert "The configured backup_command failed" in failed.err
+    assert list((served.deployment / "backups").iterdir()) == []
 
 
 def test_without_a_command_a_server_is_not_backed_up_which_is_said(served: Store) -> None:

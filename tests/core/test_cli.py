@@ -12,7 +12,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from anabranch import console
 from anabranch.cli.program import main
+from anabranch.errors import UsageError
 from support.databases import Database
 from support.distributions import Distribution
 from support.sites import Result, Site
@@ -581,3 +583,13 @@ def test_message_of_a_revision_cannot_forge_lines(workbench: Workbench) -> None:
         assert "\x1b" not in out
         assert "\r" not in out
         assert not any(line.startswith("Error") for line in out.splitlines())
+
+
+def test_nothing_that_is_quoted_moves_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Servers, plugins and backup commands say what they like; line breaks are ours."""
+    console.say("a\x9b2J\x07\r\u202eb\nc")
+    console.say_failure(UsageError("bad\x9b31m", remedy="mend\x08"))
+    shown = capsys.readouterr()
+    assert shown.out == "a?2J???b\nc\n"
+    assert "bad?31m" in shown.err
+    assert "mend?" in shown.err

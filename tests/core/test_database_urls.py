@@ -200,6 +200,13 @@ def test_password_is_scrubbed_as_programs_write_it(password: str) -> None:
     assert left == [""] * len(spelt)
 
 
+@pytest.mark.parametrize("password", ["two\nlines", "a\u2028b\t ", " c"])
+def test_password_is_scrubbed_from_a_text_that_was_made_one_line(password: str) -> None:
+    url = sa.URL.create("postgresql", "u", password, "h")
+    text = " ".join(f"refused <{password}> for u".split())
+    assert Database.of(url).scrub(text) == "refused <***> for u"
+
+
 def test_every_password_of_the_query_is_scrubbed() -> None:
     """One may stand there twice."""
     url = parse_url("postgresql://h/d?password=hunter2&password=hunter3&pwd=hunter4", HERE)

@@ -176,7 +176,7 @@ def sql_command(manager: Manager) -> click.Command:
             else:
                 console.say(script.text.rstrip("\n"))
                 for warning in script.warnings:
-                    click.echo(f"Warning: {warning}", err=True)
+                    console.say(f"Warning: {warning}", err=True)
 
     return sql
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import click
-
 from anabranch import console
 from anabranch.listening import Listener, Progress
 
@@ -25,7 +23,7 @@ def _say_progress(progress: Progress) -> None:
 
 def _say_waiting(holder: str) -> None:
     """Tell who holds the lock that is waited for."""
-    click.echo(f"Waiting for the migration lock, held by {holder}.", err=True)
+    console.say(f"Waiting for the migration lock, held by {holder}.", err=True)
 
 
 LISTENER = Listener(progress=_say_progress, waiting=_say_waiting, notice=console.say)
