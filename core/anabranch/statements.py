@@ -18,7 +18,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _BLANK = r"(?:\s+|--[^\n]*\n|/\*.*?\*/)"
-_NAME = r"""(?:"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|[^\W\d][\w$]*)"""
+_NAME = r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|`(?:[^`]|``)*`|\[[^\]]*\]|[^\W\d][\w$]*)"""
 _CREATE = re.compile(
     rf"{_BLANK}*CREATE{_BLANK}+(?:UNIQUE{_BLANK}+|UNLOGGED{_BLANK}+)?(TABLE|INDEX|TRIGGER|VIEW){_BLANK}+"
     rf"(?:CONCURRENTLY{_BLANK}+)?(?:IF{_BLANK}+NOT{_BLANK}+EXISTS{_BLANK}+)?"
@@ -52,6 +52,11 @@ class Token(NamedTuple):
         return self.text[0] in '"`[_' or self.text[0].isalpha()
 
     @property
+    def may_name(self) -> bool:
+        """Whether this is a name where nothing else can stand: SQLite takes a string for one."""
+        return self.is_name or self.text[0] == "'"
+
+    @property
     def name(self) -> str:
         """The name this is, without its quotes."""
         return unquoted(self.text)
@@ -80,7 +85,7 @@ def unquoted(text: str) -> str:
     """Return a name without its quotes."""
     if text[0] == "[":
         return text[1:-1]
-    if text[0] in '"`':
+    if text[0] in "\"`'":
         return text[1:-1].replace(text[0] * 2, text[0])
     return text
 
@@ -145,7 +150,7 @@ def dropped_tables(statement: str) -> tuple[tuple[str, str], ...]:
     if not (words(found, "DROP", "TABLE") or words(found, "DROP", "TABLES")):
         return ()
     rest = _without(found[2:], "IF", "EXISTS")
-    return tuple(read_name(part)[:2] for part in split(rest) if part and part[0].is_name)
+    return tuple(read_name(part)[:2] for part in split(rest) if part and part[0].may_name)
 
 
 def replaced_table(statement: str) -> tuple[str, str]:
@@ -247,7 +252,7 @@ def _spoken_of(actions: Sequence[Token], verbs: Collection[str]) -> Iterator[str
             rest = part[1:]
             while rest and rest[0].word in _DROPPED_KINDS:
                 rest = rest[1:]
-            yield from (token.name for token in rest[:1] if token.is_name)
+            yield from (token.name for token in rest[:1] if token.may_name)
 
 
 def renamed_table(statement: str) -> tuple[tuple[str, str], str]:
@@ -289,7 +294,7 @@ def _actions(found: Sequence[Token]) -> tuple[str, str, Sequence[Token]]:
     if not words(found, "ALTER", "TABLE") or len(found) < 3:
         return "", "", ()
     rest = _without(_without(found[2:], "IF", "EXISTS"), "ONLY")
-    if not rest or not rest[0].is_name:
+    if not rest or not rest[0].may_name:
         return "", "", ()
     schema, name, rest = read_name(rest)
     if rest and rest[0].text == "*":
@@ -311,7 +316,7 @@ def _alteration(part: Sequence[Token], statement: str) -> Alteration:
         return Alteration("other")
     rest = _without(rest, "COLUMN")
     rest = _without(_without(rest, "IF", "EXISTS"), "IF", "NOT", "EXISTS")
-    if not rest or not rest[0].is_name:
+    if not rest or not rest[0].may_name:
         return Alteration("other")
     column, rest = rest[0].name, rest[1:]
     if verb == "DROP":

@@ -520,6 +520,21 @@ def test_names_are_found_in_any_spelling(store: Store) -> None:
         refused(store, body)
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP TABLE 'item'",
+        "DROP TABLE IF EXISTS 'main'.'item'",
+        "ALTER TABLE 'item' DROP COLUMN 'price'",
+        "ALTER TABLE item DROP 'price'",
+    ],
+)
+def test_sqlite_takes_a_string_for_a_name(sqlite_store: Store, sql: str) -> None:
+    prepare(sqlite_store, ROWS)
+    refused(sqlite_store, f"op.execute({sql!r})")
+    assert upgrade(sqlite_store, f"op.execute({sql!r})", allow_destructive=True) == ["core@c2"]
+
+
 def test_a_rehearsal_is_refused_like_the_run(store: Store) -> None:
     prepare(store, ROWS)
     store.core(
