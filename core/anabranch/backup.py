@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Generator
@@ -253,9 +254,12 @@ def _run_command(
             said = " ".join((done.stderr.strip() or done.stdout).split())[-500:]
             cause = f"exit code {done.returncode}. {access.database.scrub(said)}"
             raise CopyError(cause.rstrip(". "))
-        if not part.exists():
+        if not os.path.lexists(part):
             notice(f"Backup    by the configured command ({time.monotonic() - started:.1f} s)")
             return None
+        left = part.lstat()
+        if not (stat.S_ISDIR(left.st_mode) or (stat.S_ISREG(left.st_mode) and left.st_size)):
+            raise CopyError("what it left as {output} is empty, or no file")
         part.replace(path)
     except BaseException as error:
         if part is not None:

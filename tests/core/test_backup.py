@@ -339,7 +339,17 @@ def test_a_backup_command_that_fails_stops_the_run(served: Store) -> None:
     served.init_db("--no-backup").expect()
 
 
-@pytest.mark.parametrize("command", [["sh", "-c", "echo half > {output}; exit 3"], ["a\0b"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["sh", "-c", "echo half > {output}; exit 3"],
+        ["a\0b"],
+        ["sh", "-c", ": > {output}"],
+        ["ln", "-s", "/dev/null", "{output}"],
+        ["mkfifo", "{output}"],
+    ],
+    ids=["half", "null", "empty", "link", "fifo"],
+)
 def test_a_backup_command_that_fails_leaves_nothing(served: Store, command: list[str]) -> None:
     served.configure(f"[migrations]\nbackup_command = {json.dumps(command)}\n")
     failed = served.init_db().expect(8)
