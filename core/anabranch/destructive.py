@@ -24,6 +24,7 @@ from anabranch.errors import DestructiveError
 from anabranch.events import listening
 from anabranch.forecast import refusal, sure_losses
 from anabranch.guards import Guard
+from anabranch.leftovers import PREFIX
 from anabranch.losses import Asker, Loss
 from anabranch.objects import TableName
 from anabranch.planning import Plan, Step
@@ -83,6 +84,10 @@ class _Seen:
     added: set[tuple[_Table, str]] = field(default_factory=set)
     copies: dict[_Table, list[_Copy]] = field(default_factory=dict)
 
+    def copy(self) -> _Seen:
+        copies = {table: list(found) for table, found in self.copies.items()}
+        return _Seen(set(self.made), set(self.temporary), set(self.added), copies)
+
 
 def loss_guards(
     recorder: Recorder, connection: sa.Connection, reading: Reading, plan: Plan
@@ -138,7 +143,7 @@ class DestructionGuard(Guard):
         )
         self._step: Step | None = None
         self._sent = _Sent()
-        self._under_way: dict[int, _Sent] = {}
+        self._under_way: dict[int, tuple[_Sent, _Seen]] = {}
         self._refused: DestructiveError | None = None
         self._is_finished: Callable[[], bool] | None = None
         self.is_asking = False
@@ -173,12 +178,16 @@ class DestructionGuard(Guard):
         losses: list[Loss] = []
         with self._asking():
             *firsts, last = spoken(statement, self._connection.dialect.name)
+            done = self._seen
+            if firsts:
+                self._seen = done.copy()  # none of it is true if the text fails
             for part in firsts:
                 losses += self._judged(part, is_finished)
                 self._note(part, None)  # done when the next comes
             losses += self._judged(last, is_finished)
             # Others are sent before this one has run: what is written down of it, say.
-            self._under_way[id(cursor)] = self._sent
+            self._under_way[id(cursor)] = self._sent, self._seen
+            self._seen = done
         if losses and not is_finished and not self._step.revision.destructive:
             self._refused = refusal(self._step, losses)
             raise self._refused
@@ -301,7 +310,7 @@ class DestructionGuard(Guard):
             self._sent.copying = self._key(*source), copy
         if self._key(*source) not in self._seen.made:
             yield from self._cast(source, list(split(values)), statement)
-            if target[1].startswith("_alembic_tmp_"):
+            if target[1].startswith(PREFIX):
                 yield from self._required(source, target, found[:select], list(split(values)))
 
     def _cast(
@@ -336,7 +345,7 @@ class DestructionGuard(Guard):
 
     def _after(self, _connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
         if not self.is_asking and self._step is not None:
-            self._sent = self._under_way.pop(id(cursor), _Sent())
+            self._sent, self._seen = self._under_way.pop(id(cursor), (_Sent(), self._seen))
             with self._asking():
                 self._note(spoken(statement, self._connection.dialect.name)[-1], cursor)
 

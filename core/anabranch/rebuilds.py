@@ -30,6 +30,7 @@ from anabranch.definitions import Definition, completed, losses, ordered
 from anabranch.events import listening
 from anabranch.guards import NOTHING_AROUND, Guard, GuardError
 from anabranch.inventory import Inventory, Restorer, led_astray
+from anabranch.leftovers import PREFIX
 from anabranch.objects import TableName
 from anabranch.planning import Step
 from anabranch.statements import (
@@ -49,7 +50,6 @@ _VERB = re.compile(
     r"(?:\s+|--[^\n]*\n|/\*.*?\*/)*(CREATE|DROP|ALTER|INSERT|PRAGMA)\b", re.IGNORECASE | re.DOTALL
 )
 _REFLECTION = re.compile(r"""index_list\(["']?(.+?)["']?\)""", re.IGNORECASE)
-_TEMPORARY = "_alembic_tmp_"
 _LONGEST = 50  # characters of a temporary name that Alembic keeps
 _WARNINGS = (
     "Unnamed CHECK constraint on reflected table",
@@ -201,12 +201,12 @@ class RebuildGuard(Guard):
             self._restorer.restored.discard(folded(made))
             self._catalogue.rows(f"DROP {kind} IF EXISTS {quoted(made)}")
         name = _main((schema, made))
-        if kind != "TABLE" or not name.startswith(_TEMPORARY):
+        if kind != "TABLE" or not name.startswith(PREFIX):
             return statement
         sources = self._catalogue.rows(
             "SELECT name FROM sqlite_master WHERE type = 'table' "
             "AND substr(? || name, 1, ?) = ? COLLATE NOCASE",
-            _TEMPORARY,
+            PREFIX,
             _LONGEST,
             name,
         )

@@ -18,6 +18,7 @@ from anabranch.claims import thing_of
 from anabranch.estate import is_there
 from anabranch.events import listening
 from anabranch.guards import Guard, GuardError
+from anabranch.leftovers import PREFIX
 from anabranch.objects import OwnedObject, TableName
 from anabranch.occupied import OCCUPIED, is_left, took_part
 from anabranch.planning import Plan, Step
@@ -38,8 +39,6 @@ from anabranch.structure import read_structures, shown
 from anabranch.tracking import DROPPED_INDEX, INDEX, WRITE
 
 _CHANGE = re.compile(r"(?:CREATE|DROP|ALTER|WITH|INSERT|REPLACE|UPDATE|DELETE)\b", re.IGNORECASE)
-_COPY = "_alembic_tmp_"
-"""What Alembic calls the copy of a table that it rebuilds."""
 
 
 def guard_of_taking(
@@ -145,7 +144,7 @@ class _Taking(Guard):
         """
         table, names = self._subject(statement)
         left = self._parts.get(table, set())
-        of = table._replace(name=table.name.removeprefix(_COPY))
+        of = table._replace(name=table.name.removeprefix(PREFIX))
         if of != table and (of in self._tables or of in self._parts):
             self._refuse(
                 step, f"it rebuilds {shown(of)}, of which a purge left something to others"

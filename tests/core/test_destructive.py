@@ -282,6 +282,28 @@ def test_nor_is_it_on_mariadb(mariadb_store: Store) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "loss"),
+    [
+        ("CREATE TABLE item (id int); SELECT 1", "op.drop_table('item')"),
+        ("ALTER TABLE item ADD price int; SELECT 1", "op.drop_column('item', 'price')"),
+        ("CREATE TABLE x (id int); DROP TABLE x; ALTER TABLE no RENAME TO x", ""),
+    ],
+    ids=["table", "column", "nothing"],
+)
+def test_a_text_that_failed_has_made_nothing(postgresql_store: Store, text: str, loss: str) -> None:
+    """The script goes on after it, in a savepoint."""
+    prepare(postgresql_store, ROWS)
+    attempt = (
+        f"try:\n    with op.get_bind().begin_nested():\n        op.execute({text!r})\n"
+        f"except sa.exc.DBAPIError:\n    pass\n"
+    )
+    if loss:
+        refused(postgresql_store, attempt + loss)
+    else:
+        assert upgrade(postgresql_store, attempt) == ["core@c2"]
+
+
+@pytest.mark.parametrize(
     "sql",
     [
         "CREATE TABLE thing (id int); DROP TABLE item",
