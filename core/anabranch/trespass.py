@@ -106,20 +106,22 @@ class TrespassGuard(Guard):
         if self._step is None or self._is_finished() or verb not in ("DROP ", "ALTER", "RENAM"):
             return
         owner = self._step.key.owner
-        for does, parts in (("drop", dropped_parts), ("change", changed_parts)):
-            harm = [*self._tables(statement, owner), *self._parts(parts(statement), owner)]
-            if harm:
+        moved = [was for was, _ in renamed_tables(statement)]
+        for does, tables, parts in (
+            ("drop", dropped_tables(statement), dropped_parts(statement)),
+            ("change", moved, changed_parts(statement)),
+        ):
+            if harm := [*self._tables(tables, owner), *self._parts(parts, owner)]:
                 self._refused = GuardError(
                     f"its downgrade() would {does} what is not {owner}'s: {'; '.join(harm)}.",
                     self._step,
                 )
                 raise self._refused
 
-    def _tables(self, statement: str, owner: str) -> Iterator[str]:
-        """Say which tables of others are there and *statement* drops or renames."""
-        moved = (was for was, _ in renamed_tables(statement))
-        for named in (*dropped_tables(statement), *moved):
-            table = self._known(*named)
+    def _tables(self, named: Iterable[tuple[str, str]], owner: str) -> Iterator[str]:
+        """Say which of the tables *named* are there and others'."""
+        for schema, name in named:
+            table = self._known(schema, name)
             if table is not None and (maker := self.bystanders.keeper(owner, table)):
                 yield f"the table {shown(table)} of {maker}"
 
