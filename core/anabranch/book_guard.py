@@ -62,13 +62,14 @@ class BookGuard(Guard):
 
         :raises RuntimeError: if it takes applied revisions out of the record.
         """
-        self._before, self._is_running = None, True
+        of_script, self._before = self._before, None
+        self._is_running = True
         try:
             yield
+            if self._before is not None and self._count() < self._before:
+                raise RuntimeError(self._told)
         finally:
-            self._is_running = False
-        if self._before is not None and self._count() < self._before:
-            raise RuntimeError(self._told)
+            self._before, self._is_running = of_script, False
 
     @property
     def _told(self) -> str:

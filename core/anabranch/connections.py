@@ -8,10 +8,27 @@ from typing import Any
 
 import sqlalchemy as sa
 
+_ABORTED = 3  # libpq's PQTRANS_INERROR
+
 
 def is_usable(connection: sa.Connection) -> bool:
     """Tell whether *connection* can still be asked: it was not lost, nor closed by a script."""
     return not (connection.invalidated or connection.closed)
+
+
+@contextmanager
+def kept_usable(connection: sa.Connection) -> Generator[None, None, None]:
+    """Find out whether the code of a plugin left *connection* so that others can go on with it.
+
+    :raises RuntimeError: if it did not.
+    """
+    yield
+    if not is_usable(connection):
+        raise RuntimeError("it closed the connection")
+    raw: Any = connection.connection.dbapi_connection
+    # PostgreSQL's drivers know it without asking.
+    if getattr(getattr(raw, "info", None), "transaction_status", None) == _ABORTED:
+        raise RuntimeError("it went on after an error, which had ended the transaction")
 
 
 def lender(engine: sa.Engine) -> Callable[[], Any]:

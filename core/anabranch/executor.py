@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -16,6 +16,7 @@ from anabranch.book_guard import BookGuard
 from anabranch.chronicle import Chronicle
 from anabranch.collecting import collection_eased
 from anabranch.concluding import conclude
+from anabranch.connections import kept_usable
 from anabranch.contention import PAUSES, Blockers, is_contended
 from anabranch.database import Database
 from anabranch.environment import script_environment, use_metadata
@@ -210,7 +211,7 @@ class Executor:
                         chronicle=self._chronicle,
                         setbacks=self.setbacks,
                         finished=self._finished,
-                        judge=self._books.judging,
+                        judge=self._judging,
                     )
         return tuple(self._ledger.committed)
 
@@ -409,8 +410,6 @@ class Executor:
         ledger.settle()
         if ledger.rollbacks != rollbacks:
             ledger.check_rollback()
-        if self._is_hooked:  # what the script did is not the hook's
-            self._books.check(step, frozenset())
         self._notify_of(plan, "anabranch_after_revision", step)
         touched = run.tracker.touched()
         for guard in run.guards:
@@ -445,6 +444,12 @@ class Executor:
         for guard in run.guards:
             guard.committing(step, touched)
 
+    @contextmanager
+    def _judging(self) -> Generator[None, None, None]:
+        """Surround a hook or a seed."""
+        with self._books.judging(), kept_usable(self._connection):
+            yield
+
     def _write_failure(self, step: Step, failure: AnabranchError) -> None:
         if not self._rehearsing:
             self._chronicle.write_failure(step, failure)
@@ -459,7 +464,7 @@ class Executor:
     def _notify(self, plan: Plan, hook: str, **arguments: Any) -> None:
         """Call a hook of plugins; those that there are speak of upgrades."""
         if plan.direction == "upgrade":
-            self._hooks.notify(hook, self._books.judging, connection=self._connection, **arguments)
+            self._hooks.notify(hook, self._judging, connection=self._connection, **arguments)
 
     def _tell(self, progress: Progress) -> None:
         """Report, but let no reader who went away fail a revision."""

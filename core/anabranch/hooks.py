@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pluggy
 
+from anabranch.connections import kept_usable
 from anabranch.discovery import Owner
 from anabranch.errors import AnabranchError, HookError, PluginError
 from anabranch.problems import Problem
@@ -21,7 +22,6 @@ from anabranch_plugins_api import MigrationSource, Seed, hookspecs
 Judge = Callable[[], AbstractContextManager[object]]
 """Surrounds code of a plugin, and raises if that did what it must not do."""
 
-_ABORTED = 3  # libpq's PQTRANS_INERROR
 _Item = TypeVar("_Item")
 
 
@@ -77,7 +77,9 @@ class Hooks:
 
     def requirements(self, connection: Any) -> tuple[str, ...]:
         """Return every unmet requirement, with the plugin it is of."""
-        found = self._collect("anabranch_requirements", str, connection=connection)
+        found = self._collect(
+            "anabranch_requirements", str, lambda: kept_usable(connection), connection=connection
+        )
         return tuple(f"{owner}: {text}" for owner, text in found)
 
     def seeds(self) -> tuple[tuple[str, Seed], ...]:
@@ -85,13 +87,13 @@ class Hooks:
         return tuple(self._collect("anabranch_seeds", Seed))
 
     def _collect(
-        self, name: str, kind: type[_Item], **arguments: Any
+        self, name: str, kind: type[_Item], judge: Judge = nullcontext, **arguments: Any
     ) -> Iterator[tuple[str, _Item]]:
         """Yield the items of the lists that a hook returns, with their owners.
 
         :raises HookError: for a list of something else, or no list.
         """
-        for owner, found in self.call(name, **arguments):
+        for owner, found in self.call(name, judge, **arguments):
             items = None
             if isinstance(found, Iterable) and not isinstance(found, (str, bytes)):
                 items = list(found)
@@ -136,11 +138,6 @@ class Hooks:
             try:
                 with judge():
                     result = implementation.function(**chosen)
-                    connection = arguments.get("connection")
-                    if connection is not None and connection.closed:
-                        raise RuntimeError("it closed the connection")
-                    if judge is not nullcontext:
-                        require_usable(connection)
             except (AnabranchError, KeyboardInterrupt):
                 raise
             except BaseException as error:
@@ -151,19 +148,6 @@ class Hooks:
                     remedy=f"Mend or disable the plugin {implementation.plugin_name}.",
                 ) from error
             yield implementation.plugin_name, result if result is not None else ()
-
-
-def require_usable(connection: Any) -> None:
-    """Find out whether the code of a plugin left *connection* so that others can go on with it.
-
-    :raises RuntimeError: if it did not.
-    """
-    if connection.closed or connection.invalidated:
-        raise RuntimeError("it closed the connection")
-    raw = connection.connection.dbapi_connection
-    # PostgreSQL's drivers know it without asking.
-    if getattr(getattr(raw, "info", None), "transaction_status", None) == _ABORTED:
-        raise RuntimeError("it went on after an error, which had ended the transaction")
 
 
 def import_for(owner: Owner, value: str) -> Any:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from anabranch.database import Database
 from anabranch.errors import HookError
 from anabranch.failures import cause_of
-from anabranch.hooks import Judge, require_usable
+from anabranch.hooks import Judge
 from anabranch.ledger import Ledger
 from anabranch.recorder import Event, Recorder, State, now
 from anabranch_plugins_api import Seed
@@ -50,7 +50,6 @@ def sow(
             with connection.begin():
                 with judge():
                     seed.run(connection)
-                    require_usable(connection)
                 ledger.note(Event("seeded", now(), run, owner, actor=actor, detail=detail))
         except KeyboardInterrupt:
             raise

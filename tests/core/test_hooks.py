@@ -634,3 +634,16 @@ def test_a_hook_that_leaves_the_connection_unusable_is_named(
     assert f"anabranch_before_revision of billing failed: RuntimeError: {told}" in failed.err
     postgresql_store.uninstall("billing")
     postgresql_store.init_db().expect(0)
+
+
+@pytest.mark.parametrize("body", ["connection.close()", "connection.invalidate()"])
+def test_a_hook_that_closes_the_connection_to_ask_for_something_is_named(
+    postgresql_store: Store, body: str
+) -> None:
+    postgresql_store.core(CREATE)
+    postgresql_store.plugin("billing", hooks=acting("requirements", body))
+    failed = postgresql_store.init_db().expect(5)
+    assert "anabranch_requirements of billing failed" in failed.err
+    assert "closed the connection" in failed.err
+    postgresql_store.uninstall("billing")
+    postgresql_store.init_db().expect(0)
