@@ -330,7 +330,8 @@ class Executor:
                     commits = ledger.commits
                     done.append(self._run_step(step, run, rollbacks, shared=unit.shared))
                     if unit.shared:
-                        self._check_deferred()
+                        with run.tracker.looking():
+                            self._check_deferred()
                         duration = done[-1].duration
                         self._tell(Progress("ran", step, run.total, duration, shared=True))
                     if (ledger.commits, ledger.rollbacks) != (commits, rollbacks):

@@ -1,6 +1,8 @@
 """All records of a commit in one statement of PostgreSQL, where each statement is a journey.
 
-The rows travel as one JSON document, and parts of the statement put them into their tables.
+New rows travel as one JSON document, and parts of the statement put them into their tables. A row
+that changes or goes is named by a part of its own: the server takes a document for a hundred rows,
+and would read a table of thousands from end to end to find the one.
 """
 
 from __future__ import annotations
@@ -36,19 +38,14 @@ class Inscription:
         ids: sa.Table,
         questions: Sequence[sa.ColumnElement[Any]],
     ) -> None:
-        keys = tuple(revisions.primary_key)
-        flags = _rows("flags", [*keys, revisions.c.projected])
-        gone = _rows("gone", [ids.c.version_num])
-        flag = sa.update(revisions).where(*(key == flags.c[key.name] for key in keys))
-        parts = (
-            flag.values(projected=flags.c.projected).cte("flagged"),
-            sa.delete(ids).where(ids.c.version_num == gone.c.version_num).cte("went"),
+        self._revisions, self._ids, self._questions = revisions, ids, tuple(questions)
+        self._inserts = (
             _insert(ids, "come"),
             _insert(revisions, "revisions"),
             _insert(journal, "events"),
             _insert(objects, "objects"),
         )
-        self._statement = sa.select(*questions).add_cte(*parts)
+        self._statements: dict[tuple[int, int], sa.Select[Any]] = {}
 
     def write(
         self,
@@ -65,16 +62,39 @@ class Inscription:
         """
         shown = shift.shown.difference(revision.key for revision in revisions)
         flags = changed_flags(shown, shift.hidden)
+        gone = sorted(shift.ids_gone)
         rows = {
             "revisions": [revision_row(revision, shift.shown) for revision in revisions],
             "events": [event_row(event) for event in events],
             "objects": [object_row(item) for item in objects],
-            "flags": [{"owner": k.owner, "revision": k.id, "projected": on} for k, on in flags],
-            "gone": [{"version_num": id_} for id_ in sorted(shift.ids_gone)],
             "come": [{"version_num": id_} for id_ in sorted(shift.ids_new)],
         }
-        document = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
-        return connection.execute(self._statement, {"document": document}).one()
+        values: dict[str, Any] = {f"gone_{n}": id_ for n, id_ in enumerate(gone)}
+        for n, (key, is_shown) in enumerate(flags):
+            values |= {f"owner_{n}": key.owner, f"revision_{n}": key.id, f"shown_{n}": is_shown}
+        values["document"] = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+        return connection.execute(self._statement(len(flags), len(gone)), values).one()
+
+    def _statement(self, flags: int, gone: int) -> sa.Select[Any]:
+        """Return what changes so many *flags* and takes so many ids away; there are few of them."""
+        found = self._statements.get((flags, gone))
+        if found is None:
+            changes = (*map(self._flag, range(flags)), *map(self._remove, range(gone)))
+            found = sa.select(*self._questions).add_cte(*changes, *self._inserts)
+            self._statements[flags, gone] = found
+        return found
+
+    def _flag(self, number: int) -> sa.CTE:
+        columns = self._revisions.c
+        update = sa.update(self._revisions).where(
+            columns.owner == sa.bindparam(f"owner_{number}"),
+            columns.revision == sa.bindparam(f"revision_{number}"),
+        )
+        return update.values(projected=sa.bindparam(f"shown_{number}")).cte(f"flag_{number}")
+
+    def _remove(self, number: int) -> sa.CTE:
+        at = self._ids.c.version_num == sa.bindparam(f"gone_{number}")
+        return sa.delete(self._ids).where(at).cte(f"went_{number}")
 
 
 def _insert(table: sa.Table, name: str) -> sa.CTE:

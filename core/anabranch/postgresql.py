@@ -18,10 +18,9 @@ from anabranch.errors import LockLostError, PoolerError
 LOCK_TIMEOUT = 2.0  # seconds
 _NAME_LENGTH = 63  # bytes of an application name that the server keeps
 _ATTEMPTS = 3
-_OWNED = (
-    "EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
-    "AND classid = {high} AND objid = {low} AND pid = pg_backend_pid())"
-)
+# One of the two that a session holds is given back and taken again: to look for it in pg_locks
+# would cost more with every table that the transaction has created.
+_OWNED = "CASE WHEN pg_advisory_unlock({key}) THEN pg_try_advisory_lock({key}) ELSE false END"
 _NAMING = sa.func.set_config("application_name", sa.bindparam("name", type_=sa.Text), False)
 _HOLDER = sa.text(
     "SELECT a.pid, a.usename, coalesce(host(a.client_addr), 'local'), a.application_name, "
@@ -112,7 +111,7 @@ def _set(connection: sa.Connection, name: str, value: str) -> None:
 
 
 class AdvisoryLock:
-    """A lock of the server that belongs to the session of *connection*.
+    """A lock of the server that belongs to the session of *connection*, which takes it twice.
 
     :param name: what is locked in the connection's database.
     :ivar owned: asks the server whether that session holds it still.
@@ -124,13 +123,17 @@ class AdvisoryLock:
         self._key = {"key": key}
         # pg_locks shows the key's two halves.
         self._halves = {"high": (key >> 32) & 0xFFFFFFFF, "low": key & 0xFFFFFFFF}
-        self.owned: sa.ColumnElement[bool] = sa.literal_column(_OWNED.format(**self._halves))
+        self.owned: sa.ColumnElement[bool] = sa.literal_column(
+            _OWNED.format(key=f"CAST('{key}' AS bigint)")
+        )
 
     def acquire(self) -> bool:
         """Take the lock if it is free."""
         # Blocking in pg_advisory_lock() would deadlock with CREATE INDEX CONCURRENTLY, which waits
         # for every transaction that is open, and so would a transaction left open here.
-        got = self._connection.scalar(sa.text("SELECT pg_try_advisory_lock(:key)"), self._key)
+        got = self._connection.scalar(
+            sa.text("SELECT pg_try_advisory_lock(:key) AND pg_try_advisory_lock(:key)"), self._key
+        )
         self._connection.commit()
         return bool(got)
 
@@ -149,7 +152,10 @@ class AdvisoryLock:
             with suppress(exc.DBAPIError):  # a session that was lost has let go of its lock
                 connection.rollback()
                 if self.is_owned():
-                    connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), self._key)
+                    connection.execute(
+                        sa.text("SELECT pg_advisory_unlock(:key), pg_advisory_unlock(:key)"),
+                        self._key,
+                    )
                 connection.commit()
 
     def is_free(self) -> bool:

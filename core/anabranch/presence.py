@@ -1,6 +1,8 @@
-"""Triggers, functions, procedures and sequences: which are in a database."""
+"""Tables, triggers, functions, procedures and sequences: which are in a database."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import sqlalchemy as sa
 
@@ -18,6 +20,10 @@ _ROUTINES = sa.text(
     "FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace "
     "WHERE nspname NOT IN ('pg_catalog', 'information_schema')"
 )
+_MARIADBS_TABLES = sa.text(
+    "SELECT table_name FROM information_schema.tables WHERE table_schema = :schema "
+    "AND table_type = 'BASE TABLE' AND table_name IN :names"
+).bindparams(sa.bindparam("names", expanding=True))
 _LONGEST = 128  # characters of a name in the record
 _MARIADBS_ROUTINE = (
     "SELECT routine_name FROM information_schema.routines WHERE routine_name = :name "
@@ -42,6 +48,19 @@ _QUESTIONS = {
     ("mysql", "function"): f"{_MARIADBS_ROUTINE} 'FUNCTION'",
     ("mysql", "procedure"): f"{_MARIADBS_ROUTINE} 'PROCEDURE'",
 }
+
+
+def tables_among(connection: sa.Connection, names: Iterable[TableName]) -> set[TableName]:
+    """Return those of *names* that are tables of MariaDB or MySQL, without reading all others."""
+    found: set[TableName] = set()
+    by_schema: dict[str, list[str]] = {}
+    for schema, name in sorted(names):
+        by_schema.setdefault(schema, []).append(name)
+    for schema, asked in by_schema.items():
+        where = {"schema": schema or connection.dialect.default_schema_name, "names": asked}
+        there = connection.scalars(_MARIADBS_TABLES, where)
+        found |= {TableName(schema, name) for name in there}
+    return found
 
 
 def is_there(connection: sa.Connection, kind: Kind, place: TableName, name: str) -> bool:

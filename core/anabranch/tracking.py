@@ -29,7 +29,7 @@ from anabranch.objects import (
     TableName,
     unnamed,
 )
-from anabranch.presence import is_there, routines, tables_of
+from anabranch.presence import is_there, routines, tables_among, tables_of
 from anabranch.revision import RevisionKey
 from anabranch.spelling import Spelling
 from anabranch.standing import NAME, QUALIFIED, ROUTINE, Place, Standing, StandingTracker
@@ -144,6 +144,7 @@ class ObjectTracker:
         self._tables = _Tables(self._look_up_tables())
         self._seen = _Seen()
         self._routines_before: frozenset[Standing] | None = None
+        self._asked: set[TableName] | None = None
 
     @contextmanager
     def watching(self) -> Generator[None, None, None]:
@@ -177,8 +178,11 @@ class ObjectTracker:
         return {was: table for table, was in now if was is not None and was != table}
 
     def restart(self) -> None:
-        """Look again which tables there are before a revision; what runs now may be its rest."""
-        self._tables = _Tables(self._look_up_tables())
+        """Ask anew for each table that the next revision speaks of: it may have begun before.
+
+        What is read before its first statement on a table is then answered as it was at first.
+        """
+        self._asked = set()
 
     def touched(self) -> frozenset[TableName]:
         """Return the tables that the running revision created, dropped, altered or wrote to."""
@@ -266,9 +270,13 @@ class ObjectTracker:
         if self._is_looking:
             return
         statement = uncommented(statement)
+        if self._asked is not None and not self._seen.opaque and _OPAQUE.match(statement):
+            self._tables = _Tables(self._look_up_tables())
         if not _DDL.match(statement):
             return
         self._recount()
+        if self._asked is not None:
+            self._ask(self._spoken_of(statement) - self._asked)
         if match := _ALTER.match(statement):
             self._remember(self._name(match[1]))
         elif match := INDEX.match(statement):
@@ -277,12 +285,10 @@ class ObjectTracker:
             for name in self._names(match[1]):
                 self._remember(name)
         elif match := DROPPED_INDEX.match(statement):
-            index = ("index", self._name(match[1]).name)
             if statement[:4].upper() == "DROP":
-                self._seen.indexes.add(index[1])
-            for table, items in self._objects.items():
-                if index in items:
-                    self._remember(table)
+                self._seen.indexes.add(self._name(match[1]).name)
+            for table in self._indexed(match[1]):
+                self._remember(table)
         elif ROUTINE.match(statement) and (found := self._routines()) is not None:
             self._routines_before = found
         elif not _TEMPORARY.match(statement):
@@ -313,19 +319,51 @@ class ObjectTracker:
             elif match[3]:
                 self._rename(source, TableName(self._schema(match[3]), source.name))
 
+    def _spoken_of(self, statement: str) -> set[TableName]:
+        """Return the tables, there or not, that *statement* makes, drops or changes."""
+        if match := _CREATE.match(statement):
+            return {self._new_name(match[1])}
+        if match := _DROP.match(statement):
+            return set(self._names(match[1]))
+        if match := _ALTER.match(statement):
+            new = {self._new_name(match[2])} if match[2] else set[TableName]()
+            return {self._name(match[1]), *new}
+        if match := INDEX.match(statement):
+            return {self._name(match[2])}
+        match = DROPPED_INDEX.match(statement)
+        return self._indexed(match[1]) if match else set()
+
+    def _ask(self, tables: set[TableName]) -> None:
+        """Ask which of *tables* are there."""
+        if not tables or self._asked is None:
+            return
+        self._asked |= tables
+        with self.looking():
+            there = tables_among(self._connection, tables)
+        for table in tables:
+            if table in there and not self._is_ignored(table):
+                self._tables.add(table)
+            else:
+                self._tables.discard(table)
+
+    def _indexed(self, name: str) -> set[TableName]:
+        """Return the tables that an index of that name is recorded on."""
+        index: tuple[Kind, str] = "index", self._name(name).name
+        return {table for table, items in self._objects.items() if index in items}
+
     def _is_there(self, found: Standing) -> bool:
         """Tell whether there is such a view, or a table of its name, a trigger and so on."""
-        with self._looking():
+        with self.looking():
             return is_there(self._connection, found.kind, TableName(*found.name), found.part)
 
     def _routines(self) -> frozenset[Standing] | None:
         """Return the functions and procedures; None where a name tells them apart."""
-        with self._looking():
+        with self.looking():
             return routines(self._connection)
 
     def _table_of(self, trigger: Place) -> str:
         """Return the table that a trigger is on; nothing where there is none."""
-        with self._looking():
+        with self.looking():
             return next(iter(tables_of(self._connection, *trigger)), "")
 
     def _undone(self, _connection: Any) -> None:
@@ -374,7 +412,7 @@ class ObjectTracker:
         seen.gone = before - here
 
     def _look_up_tables(self) -> set[TableName]:
-        with self._looking():
+        with self.looking():
             inspector = sa.inspect(self._connection)
             return {
                 TableName(schema, name)
@@ -384,7 +422,7 @@ class ObjectTracker:
             }
 
     @contextmanager
-    def _looking(self) -> Generator[None, None, None]:
+    def looking(self) -> Generator[None, None, None]:
         """Do not take our own statements for the revision's."""
         self._is_looking = True
         try:
@@ -396,7 +434,7 @@ class ObjectTracker:
             self._is_looking = False
 
     def _shape(self, table: TableName) -> Shape:
-        with self._looking():
+        with self.looking():
             inspector = sa.inspect(self._connection)
             name, schema = table.name, table.schema or None
             uniques = inspector.get_unique_constraints(name, schema)
@@ -464,7 +502,7 @@ class ObjectTracker:
     @cached_property
     def _keeps_case(self) -> bool:
         """Whether two names that differ in case only are two tables."""
-        with self._looking():
+        with self.looking():
             return Spelling.of(self._connection).keeps_tables
 
 

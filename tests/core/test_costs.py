@@ -123,6 +123,59 @@ def test_a_revision_sends_its_own_statements_and_a_few_records(store: Store) -> 
         assert records.total() == 2 * revisions, records
 
 
+class Rows:
+    """The rows that are read through SQLAlchemy while it is listened to."""
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    def __enter__(self) -> Rows:
+        event.listen(sa.Engine, "after_cursor_execute", self._note)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        event.remove(sa.Engine, "after_cursor_execute", self._note)
+
+    def _note(self, _connection: Any, cursor: Any, *_rest: Any) -> None:
+        self.read += max(cursor.rowcount, 0) if cursor.description else 0
+
+
+@pytest.mark.parametrize(
+    ("backend", "transaction"), [("postgresql", "auto"), ("postgresql", "run"), ("mariadb", "auto")]
+)
+def test_a_run_reads_no_more_for_each_revision_where_there_are_more(
+    request: pytest.FixtureRequest, backend: str, transaction: str
+) -> None:
+    """Twice the revisions read twice the rows, not those of all tables for each of them."""
+    store: Store = request.getfixturevalue(f"{backend}_store")
+    read: list[int] = []
+    for length in (20, 40, 80):
+        store.core(*chain(length))
+        with Rows() as rows:
+            store.upgrade(transaction=transaction)
+        read.append(rows.read)
+    # Each run reads once what is there, and adds as many revisions as there were.
+    assert read[2] <= 2.5 * read[1], read
+
+
+@pytest.mark.parametrize("transaction", ["auto", "run"])
+def test_the_server_finds_a_record_without_reading_them_all(
+    postgresql_store: Store, transaction: str
+) -> None:
+    """PostgreSQL counts the rows of ours that it read from one end of a table to the other."""
+    scanned = (
+        "SELECT sum(seq_tup_read) AS rows FROM pg_stat_user_tables "
+        "WHERE relname LIKE 'anabranch%' OR relname = 'alembic_version'"
+    )
+    counts: list[int] = []
+    for length in (50, 100):
+        postgresql_store.core(*chain(length))
+        postgresql_store.upgrade(transaction=transaction)
+        counts.append(int(postgresql_store.database.execute(scanned)[0]["rows"]))
+    # The second run reads the fifty there are a few times over, and adds fifty.
+    assert counts[1] - counts[0] < 20 * 50, counts
+
+
 def test_what_has_not_changed_is_not_ordered_again_under_the_lock(store: Store) -> None:
     """The graph of the look before the lock is that of the look after it."""
     store.core(*chain(3))
