@@ -31,10 +31,10 @@ class Bystanders:
         self, connection: sa.Connection, objects: Iterable[OwnedObject], ignored: Collection[str]
     ) -> None:
         self._connection = connection
-        self._ignored = ignored
         self._owned: _Owned = {(item.table, item.kind, item.name): item.owner for item in objects}
-        self._schemas = {table.schema for table, _, _ in self._owned}
-        self._before = self._read(None)
+        schemas = {table.schema for table, _, _ in self._owned}
+        self._before = read_structures(connection, all_tables(connection, schemas, ignored))
+        self._unread: set[TableName] = set()
 
     def harm(
         self, owners: Collection[str], tables: Collection[TableName] | None = None
@@ -47,11 +47,14 @@ class Bystanders:
         :param tables: where to look; None for everywhere.
         """
         lines: list[str] = []
-        after = self._read(tables)
-        for table in sorted(self._before if tables is None else set(tables) & set(self._before)):
-            owner = self._owned.get((table, "table", table.name))
-            if owner is None or owner in owners:
-                continue
+        looked_at = self._before.keys() if tables is None else self._before.keys() & set(tables)
+        kept = {
+            table: owner
+            for table in sorted(looked_at)
+            if (owner := self._owner(table)) is not None and owner not in owners
+        }
+        after = read_structures(self._connection, kept)
+        for table, owner in kept.items():
             found = after.get(table)
             if found is None:
                 lines.append(f"the table {shown(table)} of {owner} is gone")
@@ -74,7 +77,7 @@ class Bystanders:
 
         As :meth:`harm` sees it: what is on a table of *owner*, or of nobody, counts as its own.
         """
-        holder = self._owned.get((table, "table", table.name))
+        holder = self._owner(table)
         if holder in (None, owner) or name is None:
             return None if holder == owner else holder
         kinds: list[PartKind] = [kind for kind, part in self._before[table] if part == name]
@@ -82,10 +85,20 @@ class Bystanders:
         return holder if kinds and not is_own else None
 
     def accept(self, tables: Collection[TableName]) -> None:
-        """Take *tables* as they are now for what must stay."""
+        """Take *tables* as they are now for what must stay; :meth:`settle` reads them."""
         for table in tables:
             self._before.pop(table, None)
-        self._before |= self._read(tables)
+        self._unread.update(tables)
+
+    def settle(self, owner: str) -> None:
+        """Read what was accepted, before something of *owner*'s runs: all but its own tables."""
+        unread = {table for table in self._unread if self._owner(table) not in (None, owner)}
+        if unread:
+            self._unread -= unread
+            self._before |= read_structures(self._connection, unread)
+
+    def _owner(self, table: TableName) -> str | None:
+        return self._owned.get((table, "table", table.name))
 
     def _without(
         self, table: TableName, owners: Collection[str], before: Structure, found: Structure
@@ -106,8 +119,3 @@ class Bystanders:
     def _is_of(self, owners: Collection[str], table: TableName, kind: PartKind, name: str) -> bool:
         recorded = "constraint" if kind in CONSTRAINTS else kind
         return self._owned.get((table, recorded, name)) in owners
-
-    def _read(self, tables: Collection[TableName] | None) -> dict[TableName, Structure]:
-        if tables is None:
-            tables = all_tables(self._connection, self._schemas, self._ignored)
-        return read_structures(self._connection, tables)

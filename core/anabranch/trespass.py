@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from anabranch.bystanders import Bystanders
 from anabranch.events import listening
 from anabranch.guards import Guard, GuardError
 from anabranch.objects import OwnedObject, TableName
+from anabranch.operations import read_operations
 from anabranch.planning import Step
 from anabranch.spelling import Spelling
 from anabranch.statementlog import DIALECTS
@@ -23,6 +25,25 @@ from anabranch.statements import (
     uncommented,
 )
 from anabranch.structure import shown
+
+_CHILDREN = "SELECT EXISTS (SELECT FROM pg_inherits)"
+_CONFINED = {
+    "add_column",
+    "alter_column",
+    "bulk_insert",
+    "create_check_constraint",
+    "create_foreign_key",
+    "create_index",
+    "create_primary_key",
+    "create_table",
+    "create_table_comment",
+    "create_unique_constraint",
+    "drop_column",
+    "drop_constraint",
+    "drop_index",
+    "drop_table",
+    "drop_table_comment",
+}
 
 
 class TrespassGuard(Guard):
@@ -62,6 +83,7 @@ class TrespassGuard(Guard):
 
     @contextmanager
     def running(self, step: Step) -> Generator[None, None, None]:
+        self.bystanders.settle(step.key.owner)
         self._step, self._refused = step, None
         try:
             yield
@@ -90,8 +112,34 @@ class TrespassGuard(Guard):
         self.bystanders.accept(touched)
 
     def finish(self) -> None:
-        """Look everywhere: a statement may hide what it does."""
-        self._judge(self._steps[-1], {step.key.owner for step in self._steps}, None)
+        """Look everywhere, if a revision may have changed more than the tables that it spoke of."""
+        if not all(map(self._is_confined, self._steps)):
+            self._judge(self._steps[-1], {step.key.owner for step in self._steps}, None)
+
+    def _is_confined(self, step: Step) -> bool:
+        """Tell whether *step* only has operations that change the table they name, and no other.
+
+        Its children change with a parent of PostgreSQL's, and an index there is named without its
+        table. SQLite reverts all in one transaction, so that one look costs nothing.
+        """
+        if self._connection.dialect.name == "sqlite" or self._has_children:
+            return False
+        operations = read_operations(step.revision, "downgrade")
+        return bool(operations) and all(
+            operation.verb in _CONFINED
+            and "new_column_name" not in operation.options
+            and (operation.verb != "drop_index" or operation.name in self._indexes)
+            for operation in operations
+        )
+
+    @cached_property
+    def _has_children(self) -> bool:
+        is_postgresql = self._connection.dialect.name == "postgresql"
+        return is_postgresql and self._connection.exec_driver_sql(_CHILDREN).scalar_one()
+
+    @cached_property
+    def _indexes(self) -> frozenset[str]:
+        return frozenset(item.name for item in self._objects if item.kind == "index")
 
     def _judge(
         self, step: Step, owners: Collection[str], tables: Collection[TableName] | None

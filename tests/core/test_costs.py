@@ -25,13 +25,14 @@ from support.trees import revision_file
 # -- nothing to do
 
 
-def chain(length: int, *, tables: bool = True) -> list[str]:
+def chain(length: int, *, tables: bool = True, prefix: str = "c") -> list[str]:
     """A line of revisions, each of which creates a table."""
     return [
         revision_file(
-            f"c{number:03}",
-            down=f"c{number - 1:03}" if number else None,
-            upgrade=table(f"t{number:03}") if tables else "pass",
+            f"{prefix}{number:03}",
+            down=f"{prefix}{number - 1:03}" if number else None,
+            upgrade=table(f"t_{prefix}{number:03}") if tables else "pass",
+            downgrade=f"op.drop_table('t_{prefix}{number:03}')" if tables else "pass",
         )
         for number in range(length)
     ]
@@ -156,6 +157,23 @@ def test_a_run_reads_no_more_for_each_revision_where_there_are_more(
         read.append(rows.read)
     # Each run reads once what is there, and adds as many revisions as there were.
     assert read[2] <= 2.5 * read[1], read
+
+
+@pytest.mark.parametrize("backend", ["postgresql", "mariadb"])
+def test_a_downgrade_reads_no_more_for_each_revision_where_there_are_more(
+    request: pytest.FixtureRequest, backend: str
+) -> None:
+    """What is another owner's is read once, and not again for each revision that names its own."""
+    store: Store = request.getfixturevalue(f"{backend}_store")
+    read: list[int] = []
+    for length in (20, 40):
+        store.core(*chain(length))
+        store.plugin("billing", *chain(length, prefix="b"))
+        store.upgrade()
+        with Rows() as rows, store.manager() as manager:
+            manager.downgrade(store.deployment, "billing@base")
+        read.append(rows.read)
+    assert read[1] <= 2.5 * read[0], read
 
 
 @pytest.mark.parametrize("transaction", ["auto", "run"])

@@ -10,6 +10,7 @@ import pytest
 
 from anabranch.errors import IrreversibleError, RevisionError, UsageError
 from anabranch.revision import RevisionKey
+from anabranch.transactions import Mode
 from support.databases import Database
 from support.store import Store, table
 from support.trees import revision_file
@@ -250,6 +251,93 @@ def test_a_leaked_downgrade_is_stopped_and_named(
     store.db("purge", "billing", "--yes", "--no-downgrades").expect(0)
     assert set(store.schema) == {"customer", "product"}
     assert [column["name"] for column in store.schema["customer"]["columns"]] == ["id", "size"]
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "downgrade", "said"),
+    [
+        (
+            "CREATE INDEX by_hand ON product (id)",
+            "op.drop_index('by_hand')",
+            "product: the index by_hand is missing",
+        ),
+        (
+            "ALTER TABLE product INHERIT invoice",
+            "op.drop_column('invoice', 'total')",
+            "product: the column total is missing",
+        ),
+        (
+            "ALTER TABLE product ADD FOREIGN KEY (id) REFERENCES invoice (id)",
+            "op.alter_column('invoice', 'id', new_column_name='number')",
+            "product: the foreign key product_id_fkey is",
+        ),
+        (
+            "ALTER TABLE product ADD FOREIGN KEY (id) REFERENCES invoice (id)",
+            "op.rename_table('invoice', 'bill')",
+            "product: the foreign key product_id_fkey is",
+        ),
+    ],
+    ids=["index", "child", "column", "table"],
+)
+def test_an_operation_that_reaches_beyond_its_table_is_stopped(
+    postgresql_store: Store, by_hand: str, downgrade: str, said: str
+) -> None:
+    """Nothing in what it names tells that it changes another owner's table as well."""
+    store = postgresql_store
+    total = "op.add_column('invoice', sa.Column('total', sa.Integer))"
+    store.core(*CORE)
+    store.plugin(
+        "billing",
+        BILLING[0],
+        revision_file("b2", down="b1", created="2024-03-02", upgrade=total, downgrade=downgrade),
+    )
+    store.upgrade("billing@b1")
+    store.database.execute(by_hand)
+    store.upgrade()
+    before = state(store)
+    with store.manager() as manager, pytest.raises(RevisionError, match="not billing's") as caught:
+        manager.downgrade(store.deployment, "billing@b1")
+    assert said in caught.value.what
+    assert state(store) == before
+
+
+@pytest.mark.parametrize("transaction", ["auto", "run"])
+def test_what_an_owner_changed_of_its_own_is_guarded_from_the_next(
+    postgresql_store: Store, transaction: Mode
+) -> None:
+    """Two owners' revisions are reverted; the second one's would change the first one's table."""
+    store = postgresql_store
+    store.core(*CORE)
+    leak = "op.drop_column('gift', 'id')\nop.drop_column('invoice', 'total')"
+    store.plugin(
+        "billing",
+        BILLING[0],
+        revision_file(
+            "b2",
+            down="b1",
+            created="2024-03-02",
+            upgrade="op.add_column('invoice', sa.Column('total', sa.Integer))",
+            downgrade=leak,
+        ),
+    )
+    store.plugin(
+        "gifts",
+        *GIFTS,
+        revision_file(
+            "g2",
+            down="g1",
+            depends="b2",
+            created="2024-04-02",
+            upgrade="op.add_column('gift', sa.Column('size', sa.Integer))",
+            downgrade="op.drop_column('gift', 'size')",
+        ),
+    )
+    store.upgrade()
+    with store.manager() as manager, pytest.raises(RevisionError, match="not billing's") as caught:
+        manager.downgrade(store.deployment, "billing@b1", cascade=True, transaction=transaction)
+    assert "gift: the column id is missing" in caught.value.what
+    assert "size" not in caught.value.what
+    assert {column["name"] for column in store.schema["invoice"]["columns"]} == {"id", "total"}
 
 
 @pytest.mark.parametrize(
