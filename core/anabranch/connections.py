@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -23,12 +24,26 @@ def kept_usable(connection: sa.Connection) -> Generator[None, None, None]:
     :raises RuntimeError: if it did not.
     """
     yield
-    if not is_usable(connection):
+    raw: Any = connection.connection.dbapi_connection if is_usable(connection) else None
+    if raw is None:
         raise RuntimeError("it closed the connection")
-    raw: Any = connection.connection.dbapi_connection
+    if _is_closed(raw):
+        connection.invalidate()  # which nobody must roll back now
+        raise RuntimeError("it closed the connection")
     # PostgreSQL's drivers know it without asking.
     if getattr(getattr(raw, "info", None), "transaction_status", None) == _ABORTED:
         raise RuntimeError("it went on after an error, which had ended the transaction")
+
+
+def _is_closed(raw: Any) -> bool:
+    """Tell whether a driver's connection was closed past SQLAlchemy, as far as it can be asked."""
+    if not isinstance(raw, sqlite3.Connection):
+        return bool(getattr(raw, "closed", False)) or not getattr(raw, "open", True)
+    try:
+        raw.in_transaction  # noqa: B018 - raises where it is closed
+    except sqlite3.ProgrammingError:
+        return True
+    return False
 
 
 def lender(engine: sa.Engine) -> Callable[[], Any]:

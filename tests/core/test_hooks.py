@@ -636,6 +636,21 @@ def test_a_hook_that_leaves_the_connection_unusable_is_named(
     postgresql_store.init_db().expect(0)
 
 
+@pytest.mark.parametrize("hook", ["requirements", "before_revision", "after_run", "seeds"])
+def test_a_hook_that_closes_the_drivers_connection_is_named(every_store: Store, hook: str) -> None:
+    """SQLAlchemy does not know of it until the next statement fails."""
+    every_store.core(CREATE)
+    body = "connection.connection.dbapi_connection.close()"
+    every_store.plugin("billing", hooks=acting(hook, body))
+    failed = every_store.init_db().expect(5 if hook in ("requirements", "before_revision") else 6)
+    assert "of billing failed: " in failed.err
+    assert "closed" in failed.err
+    if every_store.database.backend != "mariadb":  # whose driver complains when the pool closes it
+        assert "Traceback" not in failed.err
+    every_store.uninstall("billing")
+    every_store.init_db().expect(0)
+
+
 @pytest.mark.parametrize("body", ["connection.close()", "connection.invalidate()"])
 def test_a_hook_that_closes_the_connection_to_ask_for_something_is_named(
     postgresql_store: Store, body: str
