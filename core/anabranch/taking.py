@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from anabranch.answers import Answer
 from anabranch.claims import thing_of
+from anabranch.ddl import CREATED_INDEX, DROPPED_INDEX, WRITE
 from anabranch.estate import is_there
 from anabranch.events import listening
 from anabranch.guards import Guard, GuardError
@@ -36,7 +37,6 @@ from anabranch.statements import (
     unquoted,
 )
 from anabranch.structure import read_structures, shown
-from anabranch.tracking import DROPPED_INDEX, INDEX, WRITE
 
 _CHANGE = re.compile(r"(?:CREATE|DROP|ALTER|WITH|INSERT|REPLACE|UPDATE|DELETE)\b", re.IGNORECASE)
 
@@ -157,7 +157,7 @@ class _Taking(Guard):
             self._taken |= dict.fromkeys(f"{name} of {shown(table)}" for name in sorted(names))
         elif table.name or not names or not names <= self._indexes:
             return False
-        if INDEX.match(statement):
+        if CREATED_INDEX.match(statement):
             self._indexes |= names
         return True
 
@@ -170,7 +170,7 @@ class _Taking(Guard):
 
         The table of a dropped index need not be known.
         """
-        if index := INDEX.match(statement):
+        if index := CREATED_INDEX.match(statement):
             return self._table(index[2], statement), self._names([index[1] or ""], statement)
         if write := WRITE.match(statement):
             table = self._table(write[1], statement)

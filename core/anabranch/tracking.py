@@ -19,6 +19,17 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from anabranch.catalogue import Catalogue
+from anabranch.ddl import (
+    ALTERED_TABLE,
+    CREATED_INDEX,
+    CREATED_TABLE,
+    DDL,
+    DROPPED_INDEX,
+    DROPPED_TABLES,
+    OPAQUE,
+    TEMPORARY,
+    WRITE,
+)
 from anabranch.events import listening
 from anabranch.objects import (
     STANDING,
@@ -35,41 +46,7 @@ from anabranch.spelling import Spelling
 from anabranch.standing import NAME, QUALIFIED, ROUTINE, Place, Standing, StandingTracker
 from anabranch.statements import uncommented
 
-_FLAGS = re.IGNORECASE | re.DOTALL
-_CREATE = re.compile(
-    rf"CREATE\s+(?:UNLOGGED\s+|OR\s+REPLACE\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{QUALIFIED}",
-    _FLAGS,
-)
-_DROP = re.compile(
-    rf"DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?({QUALIFIED}(?:\s*,\s*{QUALIFIED})*)", _FLAGS
-)
-_ALTER = re.compile(
-    rf"ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?{QUALIFIED}\s+"
-    rf"(?:RENAME\s+TO\s+{QUALIFIED}|SET\s+SCHEMA\s+({NAME}))?",
-    _FLAGS,
-)
-INDEX = re.compile(
-    r"CREATE\s+(?:(?:UNIQUE|FULLTEXT|SPATIAL)\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?"
-    rf"(?:{QUALIFIED}\s+)?ON\s+(?:ONLY\s+)?{QUALIFIED}",
-    _FLAGS,
-)
-DROPPED_INDEX = re.compile(
-    rf"(?:DROP|ALTER)\s+INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+EXISTS\s+)?{QUALIFIED}", _FLAGS
-)
 _PARTS = re.compile(NAME)
-_TEMPORARY = re.compile(r"CREATE\s+(?:(?:GLOBAL|LOCAL)\s+)?TEMP(?:ORARY)?\b", _FLAGS)
-# A rolled-back savepoint undoes what was seen; the others hide statements inside themselves.
-_OPAQUE = re.compile(
-    r"CREATE\s+VIRTUAL\b|(?:DO|CALL|EXECUTE|RENAME|ROLLBACK)\b|SELECT\b.*\bINTO\b"
-    r"|.*;\s*\S",
-    _FLAGS,
-)
-_DDL = re.compile(r"(?:CREATE|DROP|ALTER)\b", _FLAGS)
-WRITE = re.compile(
-    r"(?:WITH\b.*?\b)?(?:INSERT\s+(?:OR\s+\w+\s+)?INTO|REPLACE\s+INTO|UPDATE(?:\s+OR\s+\w+)?"
-    rf"|DELETE\s+FROM)\s+{QUALIFIED}",
-    _FLAGS,
-)
 
 
 @dataclass
@@ -270,18 +247,18 @@ class ObjectTracker:
         if self._is_looking:
             return
         statement = uncommented(statement)
-        if self._asked is not None and not self._seen.opaque and _OPAQUE.match(statement):
+        if self._asked is not None and not self._seen.opaque and OPAQUE.match(statement):
             self._tables = _Tables(self._look_up_tables())
-        if not _DDL.match(statement):
+        if not DDL.match(statement):
             return
         self._recount()
         if self._asked is not None:
             self._ask(self._spoken_of(statement) - self._asked)
-        if match := _ALTER.match(statement):
+        if match := ALTERED_TABLE.match(statement):
             self._remember(self._name(match[1]))
-        elif match := INDEX.match(statement):
+        elif match := CREATED_INDEX.match(statement):
             self._remember(self._name(match[2]))
-        elif match := _DROP.match(statement):
+        elif match := DROPPED_TABLES.match(statement):
             for name in self._names(match[1]):
                 self._remember(name)
         elif match := DROPPED_INDEX.match(statement):
@@ -291,7 +268,7 @@ class ObjectTracker:
                 self._remember(table)
         elif ROUTINE.match(statement) and (found := self._routines()) is not None:
             self._routines_before = found
-        elif not _TEMPORARY.match(statement):
+        elif not TEMPORARY.match(statement):
             self._standing.note(statement, self._new_name, self._is_there, self._table_of)
 
     def _after(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
@@ -300,19 +277,19 @@ class ObjectTracker:
         statement = uncommented(statement)
         if match := WRITE.match(statement):
             self._seen.written.add(self._name(match[1]))
-        if _OPAQUE.match(statement):
+        if OPAQUE.match(statement):
             self._seen.opaque = True
-        if not _DDL.match(statement) or _TEMPORARY.match(statement):
+        if not DDL.match(statement) or TEMPORARY.match(statement):
             return
         if self._routines_before is not None and (now := self._routines()) is not None:
             self._standing.compare(statement, self._new_name, self._routines_before, now)
             self._routines_before = None
-        elif match := _CREATE.match(statement):
+        elif match := CREATED_TABLE.match(statement):
             self._add(self._new_name(match[1]))
-        elif match := _DROP.match(statement):
+        elif match := DROPPED_TABLES.match(statement):
             for name in self._names(match[1]):
                 self._remove(name)
-        elif match := _ALTER.match(statement):
+        elif match := ALTERED_TABLE.match(statement):
             source = self._name(match[1])
             if match[2]:
                 self._rename(source, TableName(source.schema, self._new_name(match[2]).name))
@@ -321,14 +298,14 @@ class ObjectTracker:
 
     def _spoken_of(self, statement: str) -> set[TableName]:
         """Return the tables, there or not, that *statement* makes, drops or changes."""
-        if match := _CREATE.match(statement):
+        if match := CREATED_TABLE.match(statement):
             return {self._new_name(match[1])}
-        if match := _DROP.match(statement):
+        if match := DROPPED_TABLES.match(statement):
             return set(self._names(match[1]))
-        if match := _ALTER.match(statement):
+        if match := ALTERED_TABLE.match(statement):
             new = {self._new_name(match[2])} if match[2] else set[TableName]()
             return {self._name(match[1]), *new}
-        if match := INDEX.match(statement):
+        if match := CREATED_INDEX.match(statement):
             return {self._name(match[2])}
         match = DROPPED_INDEX.match(statement)
         return self._indexed(match[1]) if match else set()
