@@ -252,8 +252,7 @@ class ObjectTracker:
         if not DDL.match(statement):
             return
         self._recount()
-        if self._asked is not None:
-            self._ask(self._spoken_of(statement) - self._asked)
+        self._ask_for(statement)
         if match := ALTERED_TABLE.match(statement):
             self._remember(self._name(match[1]))
         elif match := CREATED_INDEX.match(statement):
@@ -310,9 +309,12 @@ class ObjectTracker:
         match = DROPPED_INDEX.match(statement)
         return self._indexed(match[1]) if match else set()
 
-    def _ask(self, tables: set[TableName]) -> None:
-        """Ask which of *tables* are there."""
-        if not tables or self._asked is None:
+    def _ask_for(self, statement: str) -> None:
+        """Ask which of the tables are there that *statement* is the first to speak of."""
+        if self._asked is None:
+            return
+        tables = self._spoken_of(statement) - self._asked
+        if not tables:
             return
         self._asked |= tables
         with self.looking():
