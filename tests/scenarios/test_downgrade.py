@@ -68,6 +68,17 @@ def store(tmp_path: Path, database: Database) -> Iterator[Store]:
     store.site.close()
 
 
+TOTAL = "op.add_column('invoice', sa.Column('total', sa.Integer))"
+
+
+def reverting(downgrade: str, *, upgrade: str = TOTAL) -> list[str]:
+    """Billing's revisions, the second of which is reverted by *downgrade*."""
+    second = revision_file(
+        "b2", down="b1", created="2024-03-02", upgrade=upgrade, downgrade=downgrade
+    )
+    return [BILLING[0], second]
+
+
 def state(store: Store) -> dict[str, object]:
     return {
         "schema": store.schema,
@@ -221,18 +232,11 @@ def test_a_leaked_downgrade_is_stopped_and_named(
     """A revision generated with the core's models in sight would take them away again."""
     if "SELECT 1" in leak and store.database.backend == "sqlite":
         leak = "op.get_bind().connection.dbapi_connection.execute('DROP TABLE product')"
-    store.plugin(
-        "billing",
-        BILLING[0],
-        revision_file(
-            "b2",
-            down="b1",
-            created="2024-03-02",
-            upgrade="op.add_column('customer', sa.Column('debt', sa.Integer))",
-            downgrade=f"op.drop_column('customer', 'debt')\n{leak}"
-            + "\nop.get_bind().commit()" * commit,
-        ),
-    )
+    debt = "op.add_column('customer', sa.Column('debt', sa.Integer))"
+    undone = f"op.drop_column('customer', 'debt')\n{leak}"
+    if commit:
+        undone += "\nop.get_bind().commit()"
+    store.plugin("billing", *reverting(undone, upgrade=debt))
     store.upgrade()
     store.database.execute("INSERT INTO product (id) VALUES (7)")
     before = state(store)
@@ -284,13 +288,8 @@ def test_an_operation_that_reaches_beyond_its_table_is_stopped(
 ) -> None:
     """Nothing in what it names tells that it changes another owner's table as well."""
     store = postgresql_store
-    total = "op.add_column('invoice', sa.Column('total', sa.Integer))"
     store.core(*CORE)
-    store.plugin(
-        "billing",
-        BILLING[0],
-        revision_file("b2", down="b1", created="2024-03-02", upgrade=total, downgrade=downgrade),
-    )
+    store.plugin("billing", *reverting(downgrade))
     store.upgrade("billing@b1")
     store.database.execute(by_hand)
     store.upgrade()
@@ -309,17 +308,7 @@ def test_what_an_owner_changed_of_its_own_is_guarded_from_the_next(
     store = postgresql_store
     store.core(*CORE)
     leak = "op.drop_column('gift', 'id')\nop.drop_column('invoice', 'total')"
-    store.plugin(
-        "billing",
-        BILLING[0],
-        revision_file(
-            "b2",
-            down="b1",
-            created="2024-03-02",
-            upgrade="op.add_column('invoice', sa.Column('total', sa.Integer))",
-            downgrade=leak,
-        ),
-    )
+    store.plugin("billing", *reverting(leak))
     store.plugin(
         "gifts",
         *GIFTS,
